@@ -1,0 +1,194 @@
+package l1
+
+import (
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+)
+
+// Entry is a decoded value with what the read needs to judge it. It is shared
+// by all readers and must not change once it was handed to [Store.Put].
+type Entry[V any] struct {
+	Key      string
+	Value    V
+	Epoch    *Epoch
+	Stamp    Stamp   // the newest change that the value is known to reflect
+	Born     Instant // when that read began
+	Expires  Instant
+	Negative bool // known not to exist; Value is zero
+}
+
+// overhead is what an entry costs beside its key and its value: Ristretto's
+// maps and policy (about 172 bytes, measured as heap growth per entry) and the
+// fields of Entry.
+const overhead = 240
+
+// counted is the assumed size of an entry for which Ristretto's frequency
+// sketch is dimensioned: ten counters each, about 3 bytes a counter.
+const counted = 512
+
+// sweepInterval bounds how long the memory of an entry outlives the entry.
+const sweepInterval = 5 * time.Second
+
+// Store is the L1 tier of one cache. It is safe for concurrent use.
+type Store[V any] struct {
+	cache *ristretto.Cache[uint64, *Entry[V]]
+	seed  maphash.Seed
+	size  func(V) int
+	limit int64
+
+	gate    gate
+	writing sync.RWMutex // read-held by writers, so that Close can wait for them
+	closed  bool         // guarded by writing
+	stop    chan struct{}
+	swept   chan struct{}
+}
+
+// New returns a store that keeps entries of about maxBytes in total: keys,
+// values as measured by size (nil estimates them, see [SizeOf]) and the
+// store's own overhead. The frequency sketch adds about 6 % to that.
+func New[V any](maxBytes int64, size func(V) int) (*Store[V], error) {
+	if size == nil {
+		size = sizer[V]()
+	}
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *Entry[V]]{
+		NumCounters:        max(10*maxBytes/counted, 1000),
+		MaxCost:            maxBytes,
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("l1: %w", err)
+	}
+	s := &Store[V]{
+		cache: cache,
+		seed:  maphash.MakeSeed(),
+		size:  size,
+		limit: maxBytes,
+		stop:  make(chan struct{}),
+		swept: make(chan struct{}),
+	}
+	go s.sweep()
+	return s, nil
+}
+
+// Hash is the store's hash of a key. It is seeded per store, so it means
+// nothing outside of it, and nobody can prepare keys that collide.
+func (s *Store[V]) Hash(key string) uint64 { return maphash.String(s.seed, key) }
+
+// Get returns the entry of key if it is believed by a reader that accepts
+// bound of staleness. It takes no lock of ours, reads the clock once and
+// allocates nothing.
+func (s *Store[V]) Get(key string, bound time.Duration) (*Entry[V], bool) {
+	in, ok := s.gate.enter()
+	if !ok {
+		return nil, false
+	}
+	hash := s.Hash(key)
+	e, ok := s.cache.Get(hash)
+	s.gate.leave(in)
+	if !ok || e.Key != key {
+		return nil, false
+	}
+	now := Now()
+	if now >= e.Expires || !e.Epoch.believes(hash, e.Stamp, e.Born, now, bound) {
+		return nil, false
+	}
+	return e, true
+}
+
+// Put offers e to the store, which may refuse it: what is rarely asked for
+// gives way to what is asked for often, and an entry larger than the whole
+// store is never kept. Nothing may rely on Put to replace an entry; floors do.
+func (s *Store[V]) Put(e *Entry[V]) {
+	s.writing.RLock()
+	defer s.writing.RUnlock()
+	if s.closed {
+		return
+	}
+	s.cache.Set(s.Hash(e.Key), e, int64(overhead+len(e.Key)+s.size(e.Value)))
+}
+
+// Reclaim frees the memory of key's entry if it is stamped below floor. That it
+// is not believed any more is the floors' doing.
+func (s *Store[V]) Reclaim(key string, floor Stamp) {
+	s.writing.RLock()
+	defer s.writing.RUnlock()
+	if s.closed {
+		return
+	}
+	// Ristretto queues a delete also for a key that it does not hold, and blocks
+	// when the queue is full; and an entry loaded since the change is worth keeping.
+	hash := s.Hash(key)
+	if e, held := s.cache.Get(hash); held && e.Stamp < floor {
+		s.cache.Del(hash)
+	}
+}
+
+// Lookups returns how often Get was called.
+func (s *Store[V]) Lookups() uint64 { return s.gate.entered() }
+
+// Bytes returns the approximate size of what the store holds now.
+func (s *Store[V]) Bytes() int64 {
+	s.writing.RLock()
+	defer s.writing.RUnlock()
+	if s.closed {
+		return 0
+	}
+	return s.limit - s.cache.RemainingCost()
+}
+
+// Close frees the store and waits for everything that it started. It may run
+// beside any other method and more than once; afterwards every Get is a miss.
+// Ristretto's own Close panics beside a Get or Set: hence the gate.
+func (s *Store[V]) Close() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	close(s.stop)
+	<-s.swept
+	s.gate.shut()
+	s.cache.Close()
+}
+
+// sweep frees what has expired or lies below its floor. Ristretto's own expiry
+// would do it too, but charges every hit a second clock read.
+func (s *Store[V]) sweep() {
+	defer close(s.swept)
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+			for _, hash := range s.dead(Now()) {
+				select {
+				case <-s.stop:
+					return
+				default:
+					s.cache.Del(hash)
+				}
+			}
+		}
+	}
+}
+
+// dead lists what will never be believed again. The callback runs under the
+// lock of one of Ristretto's 256 shards, so it only compares and collects.
+func (s *Store[V]) dead(now Instant) []uint64 {
+	var hashes []uint64
+	s.cache.IterValues(func(e *Entry[V]) (stop bool) {
+		if hash := s.Hash(e.Key); now >= e.Expires || e.Stamp < e.Epoch.Floor(hash) {
+			hashes = append(hashes, hash)
+		}
+		return false
+	})
+	return hashes
+}

@@ -1,0 +1,232 @@
+package l1
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const second = time.Second
+
+// filled returns a store that holds key "k", stamped 10 in a proven epoch.
+func filled(t *testing.T) (*Store[string], *Epoch) {
+	t.Helper()
+	s, err := New[string](1<<20, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	epoch := NewEpoch("e", 5, 64)
+	epoch.Prove(Now())
+	s.Put(&Entry[string]{Key: "k", Value: "v", Epoch: epoch, Stamp: 10, Born: Now(), Expires: Always})
+	s.cache.Wait()
+	if e, ok := s.Get("k", second); !ok || e.Value != "v" {
+		t.Fatal("what was put is not a hit")
+	}
+	return s, epoch
+}
+
+// TestDisbelief: each row takes away one thing that a hit needs.
+func TestDisbelief(t *testing.T) {
+	for name, spoil := range map[string]func(s *Store[string], e *Epoch){
+		"stripe floor raised": func(s *Store[string], e *Epoch) { e.Raise(s.Hash("k"), 11) },
+		"shard floor raised":  func(s *Store[string], e *Epoch) { e.RaiseAll(11) },
+		"epoch ended":         func(s *Store[string], e *Epoch) { e.End() },
+		"proof too old":       func(s *Store[string], e *Epoch) { time.Sleep(second + 1) },
+		"proof withdrawn": func(s *Store[string], e *Epoch) {
+			time.Sleep(second + 1)
+			e.Prove(Now())
+			e.Disprove()
+		},
+		"another key of the same hash": func(s *Store[string], e *Epoch) {
+			s.cache.Set(s.Hash("k"), &Entry[string]{Key: "other", Epoch: e, Stamp: 10, Expires: Always}, 1)
+			s.cache.Wait()
+		},
+		"life over": func(s *Store[string], e *Epoch) {
+			s.Put(&Entry[string]{Key: "k", Epoch: e, Stamp: 10, Born: Now(), Expires: Now()})
+			s.cache.Wait()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, epoch := filled(t)
+				spoil(s, epoch)
+				if e, ok := s.Get("k", second); ok {
+					t.Fatalf("hit: %+v", e)
+				}
+			})
+		})
+	}
+}
+
+func TestBelief(t *testing.T) {
+	for name, keep := range map[string]func(s *Store[string], e *Epoch){
+		"floor equal to the stamp": func(s *Store[string], e *Epoch) { e.Raise(s.Hash("k"), 10) },
+		"a floor never falls":      func(s *Store[string], e *Epoch) { e.RaiseAll(9); e.RaiseAll(1) },
+		"proof renewed":            func(s *Store[string], e *Epoch) { time.Sleep(time.Minute); e.Prove(Now()) },
+		"young by itself":          func(s *Store[string], e *Epoch) { e.Disprove() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, epoch := filled(t)
+				keep(s, epoch)
+				if _, ok := s.Get("k", second); !ok {
+					t.Fatal("miss")
+				}
+			})
+		})
+	}
+}
+
+// TestSweep: the memory of an expired entry is freed in bounded time.
+func TestSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, epoch := filled(t)
+		s.Put(&Entry[string]{Key: "brief", Epoch: epoch, Stamp: 10, Expires: Now().Add(second)})
+		s.cache.Wait()
+		held := s.Bytes()
+		time.Sleep(second + sweepInterval)
+		s.cache.Wait()
+		if now := s.Bytes(); now >= held {
+			t.Fatalf("%d bytes held, %d after the sweep", held, now)
+		}
+	})
+}
+
+func TestReclaim(t *testing.T) {
+	s, _ := filled(t)
+	s.Reclaim("k", 10)
+	if _, ok := s.Get("k", second); !ok {
+		t.Fatal("an entry as new as the change was freed")
+	}
+	s.Reclaim("k", 11)
+	s.cache.Wait()
+	if b := s.Bytes(); b != 0 {
+		t.Fatalf("%d bytes held, want 0", b)
+	}
+}
+
+// TestFence: an own change comes after all that was seen, and before the next
+// number that Redis mints.
+func TestFence(t *testing.T) {
+	e := NewEpoch("e", StampOf(7), 64)
+	before := e.Seen()
+	first := e.Fence(1)
+	if first <= before || first >= StampOf(8) {
+		t.Fatalf("fence at %d, want between %d and %d", first, before, StampOf(8))
+	}
+	if e.Floor(2) > before {
+		t.Fatal("the fence of one stripe lifted another's floor")
+	}
+	if second := e.Fence(1); second <= first {
+		t.Fatalf("second fence at %d, the first at %d", second, first)
+	}
+	if e.Seen() != e.Floor(1) {
+		t.Fatalf("fenced at %d, seen %d", e.Floor(1), e.Seen())
+	}
+}
+
+// TestLastFloor: what an ended epoch had invalidated can still be told.
+func TestLastFloor(t *testing.T) {
+	first, second := NewEpoch("1", StampOf(1), 64), NewEpoch("2", StampOf(20), 64)
+	first.Raise(3, StampOf(10))
+	first.End()
+	first.RaiseAll(StampOf(15))
+	second.RaiseAll(StampOf(25))
+	second.End()
+	second.End()
+	second.Inherit(first)
+	if first.LastFloor(3) != StampOf(10) || second.LastFloor(3) != StampOf(25) {
+		t.Fatalf("last floors %d and %d", first.LastFloor(3).Seq(), second.LastFloor(3).Seq())
+	}
+	if !first.Ended() || first.Floor(4) != ended {
+		t.Fatal("the epoch did not stay ended")
+	}
+}
+
+func TestHitAllocatesNothing(t *testing.T) {
+	s, _ := filled(t)
+	if n := testing.AllocsPerRun(1000, func() { s.Get("k", time.Hour) }); n != 0 {
+		t.Fatalf("a hit allocates %v times", n)
+	}
+}
+
+// TestCloseUnderUse: Ristretto itself panics when it is closed beside a Get or Set.
+func TestCloseUnderUse(t *testing.T) {
+	for range 20 {
+		s, err := New[int](1<<20, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		epoch := NewEpoch("", 0, 64)
+		var users sync.WaitGroup
+		for i := range 8 {
+			users.Go(func() {
+				for n := range 2000 {
+					key := fmt.Sprint(i, n%50)
+					s.Put(&Entry[int]{Key: key, Epoch: epoch, Born: Now(), Expires: Always})
+					s.Get(key, second)
+					s.Reclaim(key, 1)
+				}
+			})
+		}
+		users.Go(s.Close)
+		users.Go(s.Close)
+		users.Wait()
+		if _, ok := s.Get("0 0", second); ok {
+			t.Fatal("hit after Close")
+		}
+	}
+}
+
+func TestByteBound(t *testing.T) {
+	s, err := New[[]byte](1<<20, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	epoch := NewEpoch("", 0, 64)
+	for i := range 5000 {
+		s.Put(&Entry[[]byte]{Key: fmt.Sprint(i), Value: make([]byte, 1000), Epoch: epoch, Expires: Always})
+	}
+	s.cache.Wait()
+	if b := s.Bytes(); b > 1<<20 || b < 1<<19 {
+		t.Fatalf("%d bytes held of 1 MiB", b)
+	}
+}
+
+func TestSizeOf(t *testing.T) {
+	type node struct {
+		Name string
+		Next *node
+	}
+	loop := &node{}
+	loop.Next = loop
+	for _, c := range []struct {
+		name     string
+		v        any
+		min, max int
+	}{
+		{"nil", nil, 0, 0},
+		{"int64", int64(1), 8, 8},
+		{"string", "12345", 21, 21},
+		{"bytes", make([]byte, 100), 124, 124},
+		{"strings", []string{"abc", "de"}, 24 + 32 + 5, 24 + 32 + 5},
+		{"pointer", &node{Name: "abc"}, 8 + 24 + 3, 8 + 24 + 3},
+		{"map", map[int64]int64{1: 1, 2: 2}, 8 + 32, 8 + 64},
+		{"cycle", loop, 24, 24 * maxVisits},
+	} {
+		if n := SizeOf(c.v); n < c.min || n > c.max {
+			t.Errorf("%s: %d bytes, want %d to %d", c.name, n, c.min, c.max)
+		}
+	}
+	if n := sizer[any]()(nil); n != 16 {
+		t.Errorf("nil interface: %d bytes, want 16", n)
+	}
+}
