@@ -1,0 +1,152 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// process is a redis-server that a test may harm.
+type process struct {
+	args []string
+	cmd  *exec.Cmd
+	gone chan struct{} // closed when cmd has ended
+}
+
+// StartProcess returns a redis-server process of this test, on a free loopback
+// port, without persistence, with args added to its command line. It skips the
+// test, or with NEARCACHE_REQUIRE_REAL=1 fails it, if there is no such binary. The
+// process ends with the test.
+func StartProcess(t testing.TB, args ...string) *Server {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		noProcess(t)
+	}
+	for range 5 { // another process may take the free port first
+		s := &Server{addr: freeAddr(t), real: true}
+		_, port, _ := net.SplitHostPort(s.addr)
+		s.proc = &process{args: append([]string{path, "--port", port, "--bind", "127.0.0.1",
+			"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", "--dir", t.TempDir()}, args...)}
+		if s.run(t) {
+			t.Cleanup(s.proc.kill)
+			return s
+		}
+	}
+	t.Fatal("redis-server did not start in five tries")
+	return nil
+}
+
+func noProcess(t testing.TB) {
+	t.Helper()
+	const why = "this test harms the server, and needs the redis-server binary to start one of its own"
+	if os.Getenv("NEARCACHE_REQUIRE_REAL") == "1" {
+		t.Fatal(why)
+	}
+	t.Skip("SKIPPED: " + why)
+}
+
+// Pause stops the process (SIGSTOP) and Resume lets it go on: in between it is
+// silent, with its connections open.
+func (s *Server) Pause(t testing.TB)  { s.signal(t, syscall.SIGSTOP) }
+func (s *Server) Resume(t testing.TB) { s.signal(t, syscall.SIGCONT) }
+
+// Kill ends the process as kill -9 does.
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	s.signal(t, syscall.SIGKILL)
+	<-s.proc.gone
+}
+
+// Restart starts a killed process again, on the port and in the directory that it
+// had: with what it saved there, so with nothing by default.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	if !s.run(t) {
+		t.Fatalf("redis-server did not start again at %s", s.addr)
+	}
+}
+
+// StartReplica returns a process like [StartProcess] that replicates source
+// (host:port of a server, or of a proxy before it) and is in step with it.
+func StartReplica(t testing.TB, source string) *Server {
+	t.Helper()
+	host, port, err := net.SplitHostPort(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := StartProcess(t, "--replicaof", host, port)
+	c := r.Client(t)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		info, err := c.InfoMap(context.Background(), "replication").Result()
+		if err == nil && info["Replication"]["master_link_status"] == "up" {
+			return r
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("replica at %s is not in step with %s: %v, %v", r.addr, source, info, err)
+		}
+	}
+}
+
+func (s *Server) signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if s.proc == nil {
+		noProcess(t)
+	}
+	if err := s.proc.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run starts the process, and reports whether it answers.
+func (s *Server) run(t testing.TB) bool {
+	t.Helper()
+	p := s.proc
+	p.cmd = exec.Command(p.args[0], p.args[1:]...)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cmd, gone := p.cmd, make(chan struct{})
+	p.gone = gone
+	go func() {
+		_ = cmd.Wait()
+		close(gone)
+	}()
+	return s.ready()
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended already
+	<-p.gone
+}
+
+func (s *Server) ready() bool {
+	c := redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1})
+	defer c.Close()
+	for {
+		select {
+		case <-s.proc.gone:
+			return false
+		case <-time.After(10 * time.Millisecond):
+			if c.Ping(context.Background()).Err() == nil {
+				return true
+			}
+		}
+	}
+}
+
+func freeAddr(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(fmt.Errorf("no free loopback port: %w", err))
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

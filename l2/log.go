@@ -1,0 +1,37 @@
+package l2
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// LogPage bounds the entries that one read of a log returns.
+const LogPage = 1000
+
+// Log returns the announcements of shard that are newer than after, oldest
+// first, and at most [LogPage] of them.
+func (s *Store) Log(ctx context.Context, shard int, after uint64) ([]string, error) {
+	var cmd *redis.XMessageSliceCmd
+	err := s.do(ctx, func(p redis.Pipeliner) {
+		cmd = p.XRangeN(ctx, s.space.shards[shard].log, "("+strconv.FormatUint(after, 10)+"-0", "+", LogPage)
+	})
+	if err != nil {
+		return nil, err
+	}
+	entries, err := cmd.Result()
+	if err != nil {
+		return nil, err
+	}
+	payloads := make([]string, len(entries))
+	for i, e := range entries {
+		payloads[i], _ = e.Values["m"].(string) // what is no announcement is found out when it is parsed
+	}
+	return payloads, nil
+}
+
+// Subscribe opens a subscription to the channels of all shards.
+func (s *Store) Subscribe(ctx context.Context) *redis.PubSub {
+	return s.client.Subscribe(ctx, s.Channels()...)
+}

@@ -1,0 +1,150 @@
+package l2
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/nearcache/nearcache/internal/guard"
+	"github.com/redis/go-redis/v9"
+)
+
+// State is what a read found at a key.
+type State int
+
+const (
+	// Absent: nothing, and no lease was asked for.
+	Absent State = iota
+	// Leased: nothing, and the lease that was asked for is ours now.
+	Leased
+	// Held: another load's lease.
+	Held
+	// Present: bytes that are neither; an envelope, if nobody meddled.
+	Present
+	// Foreign: something that is no string at all.
+	Foreign
+)
+
+// Reply is the outcome of a read.
+type Reply struct {
+	State  State
+	Data   []byte // Present: what is stored; read-only
+	Holder string // Held: the token of the lease
+
+	// Record is the shard's record as read before the value: the value reflects
+	// every change up to Record.Seq. Known is false if Redis holds no record that
+	// can be read; a heartbeat then begins an epoch.
+	Record Record
+	Known  bool
+}
+
+// Read gets the value of key, or a lease to load it if token is not empty, in
+// one round trip. The record is read first, so that the value is at least as
+// new as the record says. A server that is out of memory grants no leases: its
+// values are read all the same.
+func (s *Store) Read(ctx context.Context, key, token string, lease time.Duration) (Reply, error) {
+	k := &s.space.shards[s.Shard(key)]
+	var record, value *redis.StringCmd
+	err := s.do(ctx, func(p redis.Pipeliner) {
+		record = p.Get(ctx, k.record)
+		if token == "" {
+			value = p.Get(ctx, k.values+key)
+			return
+		}
+		value = redis.NewStringCmd(ctx, "set", k.values+key, "L"+token, "nx", "get", "px", lease.Milliseconds())
+		_ = p.Process(ctx, value) // queues it; the pipeline reports
+	})
+	if err != nil {
+		return Reply{}, err
+	}
+	if err := value.Err(); token != "" && err != nil && strings.HasPrefix(err.Error(), "OOM") {
+		return s.Read(ctx, key, "", 0)
+	}
+	return reply(record, value, token != "")
+}
+
+func reply(record, value *redis.StringCmd, leased bool) (r Reply, err error) {
+	if raw, err := record.Result(); err == nil {
+		r.Record, r.Known = parseRecord(raw)
+	} else if !answered(err) {
+		return r, err
+	}
+	data, err := value.Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
+		if leased {
+			r.State = Leased
+		}
+	case err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"):
+		r.State = Foreign
+	case err != nil:
+		return r, err
+	default:
+		r.State, r.Data = Present, data
+		if token, ok := leaseToken(data); ok {
+			r.State, r.Data, r.Holder = Held, nil, token
+		}
+	}
+	return r, nil
+}
+
+// maxToken is longer than any token that an instance makes.
+const maxToken = 64
+
+// leaseToken tells a lease from an envelope: 'L' or, once somebody waits, 'W',
+// and the token.
+func leaseToken(data []byte) (string, bool) {
+	if len(data) < 2 || len(data) > maxToken || data[0] != 'L' && data[0] != 'W' {
+		return "", false
+	}
+	return string(data[1:]), true
+}
+
+// Drop removes what a read found and nobody can believe, and takes the lease
+// in its place if token is not empty. It reports false, and does nothing, if
+// something else is there by now.
+func (s *Store) Drop(ctx context.Context, key string, bad Reply, token string, lease time.Duration) (bool, error) {
+	length, head := len(bad.Data), bad.Data[:min(len(bad.Data), 64)]
+	if bad.State == Foreign {
+		length = -1
+	}
+	return succeeded(s.eval(ctx, dropScript, []string{s.valueKey(key)}, length, head, token, lease.Milliseconds()))
+}
+
+// Flag asks the holder of a lease for a wake-up when it ends; false means
+// that it has ended already.
+func (s *Store) Flag(ctx context.Context, key, holder string) (bool, error) {
+	return succeeded(s.eval(ctx, flagScript, []string{s.valueKey(key)}, holder))
+}
+
+// Fill replaces the lease by the value loaded under it, and reports false if
+// the lease, its epoch or the server is not the same any more.
+func (s *Store) Fill(ctx context.Context, key, token, epoch string, envelope []byte, life time.Duration) (bool, error) {
+	k := &s.space.shards[s.Shard(key)]
+	if guard.Removed(guard.Lease) {
+		err := s.do(ctx, func(p redis.Pipeliner) { p.Set(ctx, k.values+key, envelope, life) })
+		return err == nil, err
+	}
+	return succeeded(s.eval(ctx, fillScript, []string{k.values + key, k.record},
+		token, epoch, envelope, life.Milliseconds(), k.channel, Body(key)))
+}
+
+// Release gives a lease back whose load failed.
+func (s *Store) Release(ctx context.Context, key, token, epoch string) error {
+	_, err := s.eval(ctx, releaseScript, []string{s.valueKey(key)},
+		token, epoch, s.space.shards[s.Shard(key)].channel, Body(key))
+	return err
+}
+
+func (s *Store) valueKey(key string) string {
+	return s.space.shards[s.Shard(key)].values + key
+}
+
+func succeeded(cmd *redis.Cmd, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := cmd.Int()
+	return n == 1, err
+}

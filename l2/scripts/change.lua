@@ -1,0 +1,28 @@
+-- Invalidate, set or clear: mint, delete or write, log and publish as one.
+--
+-- KEYS[1] record   KEYS[2] log   KEYS[3..] values (none for a clear)
+-- ARGV[1] epoch to begin if there is no record: 16 random hexadecimal digits
+-- ARGV[2] channel  ARGV[3] length that the log is trimmed to
+-- ARGV[4] op: i, s or c    ARGV[5] body: the keys as netstrings
+-- and for s only, with one value:
+-- ARGV[6] envelope  ARGV[7] its life in milliseconds
+-- ARGV[8] epoch that the envelope names
+-- ARGV[9] server time in microseconds after which the set is late
+--
+-- Returns {seq, epoch, cleared, op}. A set that arrives late, or in another
+-- epoch, only deletes: its caller has given up, and others may have written.
+local r = load(KEYS[1]) or begin(nil, ARGV[1], 0)
+local prev, op = r.seq, ARGV[4]
+mint(r)
+if op == 's' and (r.epoch ~= ARGV[8] or micros() > tonumber(ARGV[9])) then op = 'i' end
+if op == 'c' then r.cleared = r.seq end
+for i = 3, #KEYS do
+  if op == 's' then
+    redis.call('SET', KEYS[i], ARGV[6], 'PX', ARGV[7])
+  else
+    redis.call('UNLINK', KEYS[i])
+  end
+end
+save(KEYS[1], r)
+announce(KEYS[2], ARGV[2], ARGV[3], r, prev, op, ARGV[5])
+return { whole(r.seq), r.epoch, whole(r.cleared), op }
