@@ -1,0 +1,98 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nearcache/nearcache/internal/guard"
+	"github.com/nearcache/nearcache/invalidation"
+	"github.com/nearcache/nearcache/l1"
+	"github.com/nearcache/nearcache/l2"
+)
+
+// The bus tells Tiers what happened to a shard, one thing at a time. Every
+// change ends as a raised floor; the rest is memory and statistics.
+var _ invalidation.Handler = (*Tiers[any])(nil)
+
+// Apply takes away what an announced change concerns: from L1 by its floors,
+// and from reads that are under way by the same, since their stamps are older.
+func (t *Tiers[V]) Apply(shard int, m invalidation.Message) {
+	s := t.shards[shard]
+	e, stamp := s.epoch.Load(), l1.StampOf(m.Seq)
+	if m.Op == l2.OpClear {
+		e.RaiseAll(stamp)
+	}
+	for _, key := range m.Keys {
+		e.Raise(t.l1.Hash(key), stamp)
+		t.l1.Reclaim(key, stamp)
+	}
+	t.waiters.wake(m.Keys) // the change took the lease away that they wait for
+	if s.behind.Load() != 0 {
+		t.lag.Record(time.Duration(s.clock()-int64(m.Seq)) * time.Microsecond)
+	}
+}
+
+// Distrust gives up on what may have been changed by messages that are lost.
+func (t *Tiers[V]) Distrust(shard int, seq uint64) {
+	t.counters.distrusts.Add(1)
+	t.shards[shard].epoch.Load().RaiseAll(l1.StampOf(seq))
+}
+
+// Renew begins a new epoch: nothing in L1 is believed any more, and what this
+// instance invalidated lately is sent again, since it may be what was lost.
+func (t *Tiers[V]) Renew(shard int, r l2.Record) {
+	s := t.shards[shard]
+	stamp := l1.StampOf(r.Seq)
+	old := s.epoch.Load()
+	s.outbox.renew(r.Epoch)
+	s.epoch.Store(l1.NewEpoch(r.Epoch, stamp, s.stripes))
+	old.End()
+	if p := s.prior.Load(); p != nil && l1.Now() < p.until {
+		old.Inherit(p.epoch)
+	}
+	s.prior.Store(&prior{epoch: old, until: l1.Now().Add(s.window)})
+	if old.ID() == "" {
+		return
+	}
+	t.counters.epochs.Add(1)
+	t.cfg.Logger.Warn("nearcache: Redis lost data or was replaced, L1 is distrusted",
+		"name", t.cfg.Name, "shard", shard, "epoch", r.Epoch)
+	t.running.Go(func() { t.agreeAgain(shard) })
+}
+
+// agreeAgain records the number of shards again, which may be lost too.
+func (t *Tiers[V]) agreeAgain(shard int) {
+	if err := t.agree(context.Background()); err != nil {
+		t.cfg.Logger.Error("nearcache: L2 is not used any more", "name", t.cfg.Name, "error", err)
+		t.Disprove(shard)
+	}
+}
+
+// Wake tells reads that wait for a lease that it has ended.
+func (t *Tiers[V]) Wake(keys []string) { t.waiters.wake(keys) }
+
+// Prove lets L1 be believed for the bound from sent on.
+func (t *Tiers[V]) Prove(shard int, sent time.Time, clock int64) {
+	s := t.shards[shard]
+	s.behind.Store(clock - time.Duration(l1.Now()).Microseconds())
+	if guard.Removed(guard.ProofAges) {
+		s.epoch.Load().Prove(l1.Always)
+	}
+	if t.disagree.Load() == nil {
+		s.epoch.Load().Prove(l1.At(sent))
+	}
+	if s.outbox.pending.Load() > 0 {
+		select {
+		case t.resend <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Disprove ends the proof: the server that gave it serves no writes any more.
+func (t *Tiers[V]) Disprove(shard int) { t.shards[shard].epoch.Load().Disprove() }
+
+// Garbage counts a message that could not be read. Had it been a change, the
+// next one shows the gap.
+func (t *Tiers[V]) Garbage(err error) { t.faults.note("message", errors.Join(err)) }

@@ -1,0 +1,165 @@
+package tiered
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache/internal/guard"
+	"github.com/nearcache/nearcache/l1"
+	"github.com/nearcache/nearcache/l2"
+)
+
+// outbox remembers this instance's own changes of one shard: those that failed,
+// until they land, and those that landed, for as long as a failover may still
+// lose them. When it is full, single keys give way to the whole shard.
+type outbox struct {
+	window time.Duration
+	limit  int
+
+	pending atomic.Int64 // changes that have not landed: looked at by every read of L2
+
+	mu        sync.Mutex
+	epoch     string            // that landed changes belong to
+	failed    map[string]uint64 // key to the number of its newest failure
+	failures  uint64
+	all       uint64   // not 0: the whole shard is to be cleared, by that failure
+	landed    []landed // oldest first
+	forgotten l1.Instant
+}
+
+type landed struct {
+	key string
+	at  l1.Instant
+}
+
+// holds reports whether a change of key has not landed: L2 then still has what
+// the change should have taken away.
+func (o *outbox) holds(key string) bool {
+	if o.pending.Load() == 0 {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, failed := o.failed[key]
+	return failed || o.all != 0
+}
+
+// fail enters changes that did not reach Redis, or may not have.
+func (o *outbox) fail(keys []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, key := range keys {
+		if guard.Removed(guard.Outbox) {
+			return
+		}
+		o.enter(key)
+	}
+	o.count()
+}
+
+func (o *outbox) enter(key string) {
+	o.failures++
+	if o.all != 0 || len(o.failed) >= o.limit {
+		o.all = o.failures
+		o.failed = nil
+		return
+	}
+	if o.failed == nil {
+		o.failed = make(map[string]uint64)
+	}
+	o.failed[key] = o.failures
+}
+
+// land notes changes that Redis acknowledged in epoch. It reports false if that
+// is not the epoch that this instance follows: they may be among what was
+// lost, and are entered as failed.
+func (o *outbox) land(keys []string, epoch string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer o.count()
+	if epoch != o.epoch {
+		for _, key := range keys {
+			o.enter(key)
+		}
+		return false
+	}
+	now := l1.Now()
+	for _, key := range keys {
+		o.landed = append(o.landed, landed{key, now})
+	}
+	o.trim(now)
+	return true
+}
+
+// trim forgets what landed long ago, and what there is no room for.
+func (o *outbox) trim(now l1.Instant) {
+	n := 0
+	for n < len(o.landed) && now.Sub(o.landed[n].at) > o.window {
+		n++
+	}
+	if over := len(o.landed) - o.limit; over > n {
+		n = over
+		o.forgotten = o.landed[n-1].at
+	}
+	// Appending moves the rest to a new array from time to time, which frees
+	// what lies before it.
+	clear(o.landed[:n])
+	o.landed = o.landed[n:]
+}
+
+// renew begins an epoch: what landed recently is to be sent again.
+func (o *outbox) renew(epoch string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := l1.Now()
+	o.trim(now)
+	if o.forgotten != 0 && now.Sub(o.forgotten) <= o.window {
+		o.failures++
+		o.all, o.failed = o.failures, nil
+	}
+	for _, l := range o.landed {
+		o.enter(l.key)
+	}
+	o.epoch, o.landed, o.forgotten = epoch, nil, 0
+	o.count()
+}
+
+// due returns changes to send, [l2.MaxKeys] at most or all of the shard, and the
+// newest failure that sending them makes good.
+func (o *outbox) due() (keys []string, all bool, upTo uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.all != 0 {
+		return nil, true, o.failures
+	}
+	for key := range o.failed {
+		if keys = append(keys, key); len(keys) == l2.MaxKeys {
+			break
+		}
+	}
+	return keys, false, o.failures
+}
+
+// sent strikes out what due returned, but for what has failed again since.
+func (o *outbox) sent(keys []string, all bool, upTo uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if all && o.all <= upTo {
+		o.all = 0
+	}
+	for _, key := range keys {
+		if o.failed[key] <= upTo {
+			delete(o.failed, key)
+		}
+	}
+	o.count()
+}
+
+func (o *outbox) count() {
+	n := int64(len(o.failed))
+	if o.all != 0 {
+		n++
+	}
+	o.pending.Store(n)
+}

@@ -1,0 +1,135 @@
+package tiered
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nearcache/nearcache/l2"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newOutbox(limit int) *outbox {
+	o := &outbox{window: time.Minute, limit: limit}
+	o.renew("e1")
+	return o
+}
+
+func TestFailedUntilSent(t *testing.T) {
+	o := newOutbox(10)
+	o.fail([]string{"a", "b"})
+	if !o.holds("a") || o.holds("c") || o.pending.Load() != 2 {
+		t.Fatal("failed keys are not held, or others are")
+	}
+	keys, all, upTo := o.due()
+	slices.Sort(keys)
+	if !slices.Equal(keys, []string{"a", "b"}) || all {
+		t.Fatalf("due: %v, %v", keys, all)
+	}
+	o.fail([]string{"b"}) // again, while it is being sent
+	o.sent(keys, all, upTo)
+	if o.holds("a") || !o.holds("b") {
+		t.Fatal("what was sent is held, or what failed since is not")
+	}
+}
+
+func TestTooManyFailuresConcernTheShard(t *testing.T) {
+	o := newOutbox(3)
+	o.fail([]string{"a", "b", "c", "d"})
+	keys, all, upTo := o.due()
+	if !all || len(keys) > 0 || !o.holds("never seen") || o.pending.Load() != 1 {
+		t.Fatalf("due: %v, %v", keys, all)
+	}
+	o.fail([]string{"e"})
+	o.sent(keys, all, upTo)
+	if !o.holds("x") {
+		t.Fatal("a failure since was struck out")
+	}
+	_, all, upTo = o.due()
+	o.sent(nil, all, upTo)
+	if o.holds("x") {
+		t.Fatal("held after all was sent")
+	}
+}
+
+func TestDueIsBounded(t *testing.T) {
+	o := newOutbox(10 * l2.MaxKeys)
+	for i := range 2 * l2.MaxKeys {
+		o.fail([]string{fmt.Sprint(i)})
+	}
+	if keys, _, _ := o.due(); len(keys) != l2.MaxKeys {
+		t.Fatalf("%d keys due at once, want %d", len(keys), l2.MaxKeys)
+	}
+}
+
+// TestNewEpoch: what landed within the window is sent again, what landed before
+// is not.
+func TestNewEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox(10)
+		o.land([]string{"old"}, "e1")
+		time.Sleep(time.Minute + 1)
+		o.land([]string{"new"}, "e1")
+		o.renew("e2")
+		if keys, all, _ := o.due(); !slices.Equal(keys, []string{"new"}) || all {
+			t.Fatalf("due: %v, %v", keys, all)
+		}
+	})
+}
+
+// TestForgottenLandings: more changes than are remembered make the whole shard
+// doubtful, for as long as they would have been remembered.
+func TestForgottenLandings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			after time.Duration
+			all   bool
+		}{{time.Second, true}, {time.Minute + 1, false}} {
+			o := newOutbox(2)
+			o.land([]string{"a", "b", "c"}, "e1")
+			time.Sleep(c.after)
+			o.renew("e2")
+			if _, all, _ := o.due(); all != c.all {
+				t.Errorf("%v later: all is %v", c.after, all)
+			}
+		}
+	})
+}
+
+// TestLandedElsewhere: what Redis acknowledged in an epoch that is not ours may
+// be among what was lost.
+func TestLandedElsewhere(t *testing.T) {
+	o := newOutbox(10)
+	if o.land([]string{"a"}, "e0") || !o.holds("a") {
+		t.Fatal("a change of another epoch was taken for landed")
+	}
+}
+
+func TestQuantiles(t *testing.T) {
+	var l Latency
+	for i := range 1000 {
+		l.Record(time.Duration(i+1) * time.Microsecond)
+	}
+	l.Record(-time.Second)
+	s := l.Snapshot()
+	near := func(got, want time.Duration) bool { return got >= want && got <= want+want/8 }
+	if s.Count != 1001 || !near(s.P50, 500*time.Microsecond) || !near(s.P99, 990*time.Microsecond) || s.Max != time.Millisecond {
+		t.Fatalf("%+v", s)
+	}
+	for n := uint64(1); n < 1<<40; n = n*3/2 + 1 {
+		counts := make([]uint64, 64*8)
+		counts[bucket(n)] = 1
+		if top := uint64(quantile(counts, 1, 50)); top < n || top > n+n/8 {
+			t.Fatalf("%d falls into a bucket up to %d", n, top)
+		}
+	}
+	var huge Latency
+	huge.Record(1<<63 - 1)
+	if huge.Snapshot().P50 <= 0 {
+		t.Fatal("the largest duration has no bucket")
+	}
+}

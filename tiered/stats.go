@@ -1,0 +1,152 @@
+package tiered
+
+import (
+	"log/slog"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache/l1"
+)
+
+// counters count what happens off the path of an L1 hit.
+type counters struct {
+	misses, relooks, l2Hits, loads, loadErrors, leaseWaits      atomic.Uint64
+	sets, invalidations, failedChanges                          atomic.Uint64
+	refusedFills, refusedValues, distrusts, epochs, redisErrors atomic.Uint64
+}
+
+// Stats is a snapshot of what the tiers did since they were opened.
+type Stats struct {
+	L1Hits, L1Misses, L2Hits, Loads, LoadErrors, LeaseWaits     uint64
+	Sets, Invalidations, FailedChanges                          uint64
+	RefusedFills, RefusedValues, Distrusts, Epochs, RedisErrors uint64
+	Gaps, Replays, Faults                                       uint64
+	Pending                                                     int64
+	L1Bytes                                                     int64
+	ProofAge                                                    time.Duration
+	Lag                                                         LatencySnapshot
+}
+
+// Stats returns a snapshot. Its parts are read one after the other.
+func (t *Tiers[V]) Stats() Stats {
+	c := &t.counters
+	s := Stats{
+		L1Misses: c.misses.Load(), L2Hits: c.l2Hits.Load(), Loads: c.loads.Load(),
+		LoadErrors: c.loadErrors.Load(), LeaseWaits: c.leaseWaits.Load(),
+		Sets: c.sets.Load(), Invalidations: c.invalidations.Load(), FailedChanges: c.failedChanges.Load(),
+		RefusedFills: c.refusedFills.Load(), RefusedValues: c.refusedValues.Load(),
+		Distrusts: c.distrusts.Load(), Epochs: c.epochs.Load(), RedisErrors: c.redisErrors.Load(),
+		Faults:  t.faults.count.Load(),
+		Pending: t.pending(), L1Bytes: t.l1.Bytes(), Lag: t.lag.Snapshot(),
+	}
+	missed := s.L1Misses + c.relooks.Load()
+	s.L1Hits = max(t.l1.Lookups(), missed) - missed
+	if t.bus == nil {
+		return s
+	}
+	s.Gaps, s.Replays = t.bus.Gaps(), t.bus.Replays()
+	now := l1.Now()
+	for _, shard := range t.shards {
+		age := time.Duration(-1)
+		if proven := shard.epoch.Load().Proven(); proven != l1.Never {
+			age = now.Sub(proven)
+		}
+		if age < 0 {
+			s.ProofAge = -1 // no proof is older than any
+			break
+		}
+		s.ProofAge = max(s.ProofAge, age)
+	}
+	return s
+}
+
+// faults count what Redis holds or sends that cannot be read, and log it now and
+// then: whoever writes garbage writes much of it.
+type faults struct {
+	log   *slog.Logger
+	count atomic.Uint64
+	mu    sync.Mutex
+	last  map[string]l1.Instant // by what
+}
+
+const logEvery = 10 * time.Second
+
+func (f *faults) note(what string, err error) {
+	n := f.count.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := l1.Now()
+	if last, ok := f.last[what]; ok && now.Sub(last) < logEvery {
+		return
+	}
+	if f.last == nil {
+		f.last = make(map[string]l1.Instant)
+	}
+	f.last[what] = now
+	f.log.Warn("nearcache: something in Redis cannot be believed, and is loaded anew",
+		"what", what, "error", err, "faults", n)
+}
+
+// Latency counts durations in buckets, eight to each power of two, so that a
+// quantile is off by an eighth at most. The zero value is ready, and safe for
+// concurrent use.
+type Latency struct {
+	buckets [64 * 8]atomic.Uint64
+	max     atomic.Int64
+}
+
+// Record counts one duration; a negative one counts as none.
+func (l *Latency) Record(d time.Duration) {
+	d = max(d, 0)
+	l.buckets[bucket(uint64(d))].Add(1)
+	for {
+		old := l.max.Load()
+		if int64(d) <= old || l.max.CompareAndSwap(old, int64(d)) {
+			return
+		}
+	}
+}
+
+// bucket keeps the highest four bits: the power of two and the eighth of it.
+func bucket(n uint64) int {
+	if n < 8 {
+		return int(n)
+	}
+	shift := bits.Len64(n) - 4
+	return shift*8 + int(n>>shift)
+}
+
+// LatencySnapshot summarizes durations.
+type LatencySnapshot struct {
+	Count         uint64
+	P50, P99, Max time.Duration
+}
+
+// Snapshot returns what was recorded so far.
+func (l *Latency) Snapshot() LatencySnapshot {
+	var counts [64 * 8]uint64
+	s := LatencySnapshot{Max: time.Duration(l.max.Load())}
+	for i := range l.buckets {
+		counts[i] = l.buckets[i].Load()
+		s.Count += counts[i]
+	}
+	s.P50, s.P99 = quantile(counts[:], s.Count, 50), quantile(counts[:], s.Count, 99)
+	return s
+}
+
+// quantile returns the upper end of the bucket that the percentile falls into.
+func quantile(counts []uint64, n uint64, percent uint64) time.Duration {
+	want, seen := (n*percent+99)/100, uint64(0)
+	for i, c := range counts {
+		if seen += c; seen >= want && c > 0 {
+			if i < 8 {
+				return time.Duration(i)
+			}
+			shift := i/8 - 1
+			return time.Duration(uint64(i-shift*8+1)<<shift - 1)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,30 @@
+package tiered
+
+import (
+	"time"
+
+	"github.com/nearcache/nearcache/l1"
+)
+
+// Ticket says what a read may be believed to know: it began at Born, when Stamp
+// was the newest change that this instance had seen. It is taken before
+// anything is read. The zero Ticket is not valid.
+type Ticket struct {
+	Epoch *l1.Epoch
+	Hash  uint64
+	Stamp l1.Stamp
+	Born  l1.Instant
+}
+
+// NewTicket returns the ticket of a read that begins now.
+func NewTicket(epoch *l1.Epoch, hash uint64) Ticket {
+	return Ticket{Epoch: epoch, Hash: hash, Stamp: epoch.Seen(), Born: l1.Now()}
+}
+
+// Current reports whether a reader that accepts bound of staleness may join
+// the read now: the key was not changed since it began, and if the shard is not
+// proven the read itself is younger than the bound. It is the rule of an L1
+// hit, applied to a value that is still on its way.
+func (t Ticket) Current(bound time.Duration) bool {
+	return t.Epoch.Current(t.Hash, t.Stamp, t.Born, bound)
+}

@@ -1,0 +1,202 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache/codec"
+	"github.com/nearcache/nearcache/invalidation"
+	"github.com/nearcache/nearcache/l1"
+	"github.com/nearcache/nearcache/l2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Config says how the tiers of one cache work. All fields are required but
+// Redis, without which there is L1 alone.
+type Config[V any] struct {
+	Name           string
+	Redis          redis.UniversalClient
+	Codec          codec.Codec[V]
+	MaxBytes       int64
+	MaxValueBytes  int
+	MaxStaleness   time.Duration
+	LoadTimeout    time.Duration
+	RedisTimeout   time.Duration
+	RecoveryWindow time.Duration
+	Shards         int
+	Strict         bool
+	Jitter         float64 // part of a life that is taken away at random, 0 to 1
+	Logger         *slog.Logger
+}
+
+// Tiers is L1 before L2 for one cache on one instance. It is safe for
+// concurrent use.
+type Tiers[V any] struct {
+	cfg    Config[V]
+	l1     *l1.Store[V]
+	l2     *l2.Store         // nil without Redis
+	bus    *invalidation.Bus // nil without Redis
+	lease  time.Duration
+	shards []*shard
+
+	waiters  waiters
+	counters counters
+	faults   faults
+	lag      Latency
+
+	disagree atomic.Pointer[error] // why this instance must not share L2, if it must not
+	resend   chan struct{}         // asks for changes that failed to be sent again
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// stripesInAll is the number of stripes of all shards together, 8 bytes each: an
+// invalidation takes one entry in 65,536 with it by accident.
+const (
+	stripesInAll = 65536
+	minStripes   = 1024
+)
+
+// logLen is how many changes a shard's log keeps, about.
+const logLen = 10_000
+
+// Open starts the tiers. With Redis it waits for the first heartbeat, for
+// [Config.RedisTimeout] at most twice; that Redis is away is no error.
+func Open[V any](cfg Config[V]) (*Tiers[V], error) {
+	store, err := l1.New[V](cfg.MaxBytes, nil)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tiers[V]{
+		cfg:    cfg,
+		l1:     store,
+		lease:  cfg.LoadTimeout + cfg.RedisTimeout,
+		resend: make(chan struct{}, 1),
+		stop:   func() {},
+	}
+	t.faults.log = cfg.Logger
+	t.shards = make([]*shard, max(cfg.Shards, 1))
+	for i := range t.shards {
+		t.shards[i] = newShard(len(t.shards), cfg.RecoveryWindow)
+	}
+	if cfg.Redis == nil {
+		t.shards[0].epoch.Load().Prove(l1.Always) // nobody else changes anything
+		return t, nil
+	}
+	if err := t.connect(); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Tiers[V]) connect() error {
+	t.l2 = l2.Open(l2.Config{
+		Client: t.cfg.Redis, Name: t.cfg.Name, Shards: len(t.shards), Timeout: t.cfg.RedisTimeout, LogLen: logLen,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	t.stop = cancel
+	if err := t.agree(ctx); err != nil {
+		return err
+	}
+	// Four heartbeats within the bound: three may be lost before it costs a hit.
+	t.bus = invalidation.Start(t.l2, t, t.cfg.MaxStaleness/4, t.cfg.Logger)
+	t.running.Go(func() { t.resendFailed(ctx) })
+	return nil
+}
+
+// agree makes sure that no other instance uses another number of shards. That
+// Redis cannot be asked now is no error: it is asked again in every new epoch.
+func (t *Tiers[V]) agree(ctx context.Context) error {
+	err := t.l2.Agree(ctx)
+	if !errors.Is(err, l2.ErrShards) {
+		return nil
+	}
+	t.disagree.Store(&err)
+	return err
+}
+
+// Close sends what could not reach Redis once more, ends everything that the
+// tiers started and waits for it. It returns an error if changes are still
+// unsent. It must be called once, when no read or write is under way.
+func (t *Tiers[V]) Close() error {
+	t.stop()
+	if t.bus != nil {
+		t.bus.Close()
+	}
+	t.running.Wait()
+	var err error
+	if t.l2 != nil {
+		t.resendOnce(context.Background())
+		if n := t.pending(); n > 0 {
+			err = fmt.Errorf("%d invalidations never reached Redis: other instances may serve the old values until these expire", n)
+		}
+		t.l2.Close()
+	}
+	t.l1.Close()
+	return err
+}
+
+// shard is what this instance knows of one shard. Without Redis there is one.
+type shard struct {
+	stripes int
+	window  time.Duration
+	epoch   atomic.Pointer[l1.Epoch]
+	prior   atomic.Pointer[prior]
+	behind  atomic.Int64 // this process's monotonic clock to the server's, in microseconds
+	outbox  outbox
+}
+
+// prior is an epoch that has ended, kept for as long as values of it may be
+// met that an invalidation should have taken away.
+type prior struct {
+	epoch *l1.Epoch
+	until l1.Instant
+}
+
+func newShard(shards int, window time.Duration) *shard {
+	s := &shard{stripes: max(stripesInAll/ceilPow2(shards), minStripes), window: window}
+	s.outbox.limit = max(65536/shards, 1024)
+	s.outbox.window = window
+	s.epoch.Store(l1.NewEpoch("", l1.StampOf(1), s.stripes))
+	return s
+}
+
+func ceilPow2(n int) int {
+	p := 1
+	for p < n {
+		p *= 2
+	}
+	return p
+}
+
+// lift applies f, which raises floors, to the shard's epoch: to the next one
+// too, if it is replaced meanwhile, since that began without them.
+func (s *shard) lift(f func(*l1.Epoch)) {
+	for e := s.epoch.Load(); ; {
+		f(e)
+		now := s.epoch.Load()
+		if now == e {
+			return
+		}
+		e = now
+	}
+}
+
+// clock returns the server's clock in microseconds. It was read from a
+// heartbeat's answer when that had arrived, so it is never ahead.
+func (s *shard) clock() int64 {
+	return time.Duration(l1.Now()).Microseconds() + s.behind.Load()
+}
+
+func (t *Tiers[V]) shardOf(key string) *shard {
+	if t.l2 == nil {
+		return t.shards[0]
+	}
+	return t.shards[t.l2.Shard(key)]
+}

@@ -1,0 +1,208 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/nearcache/nearcache/internal/guard"
+	"github.com/nearcache/nearcache/l1"
+	"github.com/nearcache/nearcache/l2"
+)
+
+// Invalidate takes the values of keys away from every tier and instance. When
+// it returns an error the change has taken effect on this instance, and is sent
+// again until it lands.
+func (t *Tiers[V]) Invalidate(ctx context.Context, keys []string) error {
+	t.counters.invalidations.Add(uint64(len(keys)))
+	if t.l2 == nil {
+		t.fence(t.shards[0], keys)
+		return nil
+	}
+	byShard := make(map[int][]string, 1)
+	for _, key := range keys {
+		i := t.l2.Shard(key)
+		byShard[i] = append(byShard[i], key)
+	}
+	var errs []error
+	var mu sync.Mutex
+	var shards sync.WaitGroup
+	for i, keys := range byShard {
+		shards.Go(func() {
+			if err := t.invalidate(ctx, i, keys); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
+	}
+	shards.Wait()
+	return errors.Join(errs...)
+}
+
+func (t *Tiers[V]) invalidate(ctx context.Context, shard int, keys []string) error {
+	s := t.shards[shard]
+	t.fence(s, keys)
+	for len(keys) > 0 {
+		part := keys[:min(len(keys), l2.MaxKeys)]
+		record, err := t.send(func() (l2.Record, error) { return t.l2.Invalidate(ctx, shard, part) })
+		if err != nil {
+			t.failed(s, keys)
+			return fmt.Errorf("%d of the keys: %w", len(keys), err)
+		}
+		t.landed(s, part, record)
+		keys = keys[len(part):]
+	}
+	return nil
+}
+
+// send runs a change unless this instance must not share L2.
+func (t *Tiers[V]) send(change func() (l2.Record, error)) (l2.Record, error) {
+	if why := t.disagree.Load(); why != nil {
+		return l2.Record{}, *why
+	}
+	return change()
+}
+
+// Set writes a value through to every tier; other instances drop theirs. As
+// with Invalidate, an error means that the old value is gone here, and will be
+// everywhere.
+func (t *Tiers[V]) Set(ctx context.Context, key string, v V, ttl TTL) error {
+	t.counters.sets.Add(1)
+	s, ticket, life := t.shardOf(key), t.Ticket(key), t.life(ttl, false)
+	if t.l2 == nil {
+		ticket.Stamp = ticket.Epoch.Fence(ticket.Hash)
+		t.keep(key, v, false, ticket, life)
+		return nil
+	}
+	packed, err := t.pack(key, Answer[V]{Value: v})
+	if err != nil {
+		return err // nothing has happened
+	}
+	keys := []string{key}
+	t.fence(s, keys)
+	record, err := t.send(func() (l2.Record, error) { return t.writeThrough(ctx, s, key, packed, ttl, ticket) })
+	if err != nil {
+		t.failed(s, keys)
+		return err
+	}
+	t.landed(s, keys, record)
+	if record.Epoch == ticket.Epoch.ID() {
+		ticket.Stamp = l1.StampOf(record.Seq) // its own announcement will not evict it
+		t.keep(key, v, false, ticket, life)
+	}
+	return nil
+}
+
+// errLate: the set reached Redis after its time, or in an epoch that has begun
+// since. Others may have written meanwhile, so it took the value away instead.
+var errLate = errors.New("the set reached Redis late or in a new epoch, and took the value away instead: set it again")
+
+// writeThrough writes a packed value to L2 with the knowledge that ticket stands
+// for. It must not take effect after its caller was told of a failure: hence the
+// deadline.
+func (t *Tiers[V]) writeThrough(ctx context.Context, s *shard, key string, packed []byte, ttl TTL, ticket Ticket) (l2.Record, error) {
+	if ttl.L2 < 0 {
+		return t.l2.Invalidate(ctx, t.l2.Shard(key), []string{key})
+	}
+	epoch := ticket.Epoch.ID()
+	if epoch == "" {
+		return l2.Record{}, l2.ErrUnavailable // never reached so far
+	}
+	life := t.jittered(ttl.L2)
+	if err := t.seal(packed, key, false, epoch, ticket.Stamp.Seq(), life); err != nil {
+		return l2.Record{}, err
+	}
+	deadline := s.clock() + t.cfg.RedisTimeout.Microseconds()
+	record, kept, err := t.l2.Set(ctx, key, packed, life, epoch, deadline)
+	if err == nil && !kept {
+		err = errLate
+	}
+	return record, err
+}
+
+// fence takes effect here before Redis is asked: what is in L1 or on its way
+// into it is not believed any more.
+func (t *Tiers[V]) fence(s *shard, keys []string) {
+	if guard.Removed(guard.OwnFloors) {
+		return
+	}
+	for _, key := range keys {
+		hash := t.l1.Hash(key)
+		s.lift(func(e *l1.Epoch) { t.l1.Reclaim(key, e.Fence(hash)) })
+	}
+}
+
+// landed raises the floors to the number that Redis gave the change.
+func (t *Tiers[V]) landed(s *shard, keys []string, record l2.Record) {
+	stamp := l1.StampOf(record.Seq)
+	for _, key := range keys {
+		if guard.Removed(guard.OwnFloors) {
+			break
+		}
+		hash := t.l1.Hash(key)
+		s.lift(func(e *l1.Epoch) { e.Raise(hash, stamp) })
+	}
+	if !s.outbox.land(keys, record.Epoch) {
+		t.bus.Kick()
+	}
+}
+
+// failed enters the keys in the outbox, and fences them again: reads that
+// found the old values in L2 since the first fence had a newer stamp.
+func (t *Tiers[V]) failed(s *shard, keys []string) {
+	t.counters.failedChanges.Add(1)
+	s.outbox.fail(keys)
+	t.fence(s, keys)
+}
+
+// resendFailed sends failed changes again whenever a heartbeat was answered.
+func (t *Tiers[V]) resendFailed(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.resend:
+			t.resendOnce(ctx)
+		}
+	}
+}
+
+func (t *Tiers[V]) resendOnce(ctx context.Context) {
+	for i, s := range t.shards {
+		for s.outbox.pending.Load() > 0 && t.resendSome(ctx, i) {
+		}
+	}
+}
+
+// resendSome sends one batch of a shard, and reports whether it landed.
+func (t *Tiers[V]) resendSome(ctx context.Context, shard int) bool {
+	s := t.shards[shard]
+	keys, all, upTo := s.outbox.due()
+	record, err := t.send(func() (l2.Record, error) {
+		if all {
+			return t.l2.Clear(ctx, shard)
+		}
+		return t.l2.Invalidate(ctx, shard, keys)
+	})
+	if err != nil || record.Epoch != s.epoch.Load().ID() {
+		return false // the next heartbeat tells more
+	}
+	if all {
+		s.lift(func(e *l1.Epoch) { e.RaiseAll(l1.StampOf(record.Seq)) })
+	}
+	// In this order: between the two a key is in the outbox twice, never not at
+	// all.
+	t.landed(s, keys, record)
+	s.outbox.sent(keys, all, upTo)
+	return true
+}
+
+// pending counts the changes that have not reached Redis.
+func (t *Tiers[V]) pending() (n int64) {
+	for _, s := range t.shards {
+		n += s.outbox.pending.Load()
+	}
+	return n
+}
