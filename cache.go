@@ -1,0 +1,193 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache/tiered"
+)
+
+// Cache is one instance of a two-tier cache. It is safe for concurrent use.
+type Cache[V any] struct {
+	cfg     Config[V]
+	tiers   *tiered.Tiers[V]
+	flights flights[tiered.Answer[V]]
+	loads   loads
+
+	closed  atomic.Bool
+	closing sync.Mutex   // held by the Close that works, so that others wait for it
+	writers sync.RWMutex // read-held by Set and Invalidate, so that Close can wait
+}
+
+// New returns a cache of cfg, which it copies. It reports every mistake in cfg
+// at once. With Redis it says hello for up to twice [Config.RedisTimeout]; that
+// Redis cannot be reached is no error. It is one if the namespace lives in Redis
+// with another number of shards. Whoever calls New calls [Cache.Close].
+func New[V any](cfg Config[V]) (*Cache[V], error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	tiers, err := tiered.Open(tiered.Config[V]{
+		Name: cfg.Name, Redis: cfg.Redis, Codec: cfg.Codec, Shards: cfg.Shards,
+		MaxBytes: cfg.MaxBytes, MaxValueBytes: cfg.MaxValueBytes,
+		MaxStaleness: cfg.MaxStaleness, LoadTimeout: cfg.LoadTimeout, RedisTimeout: cfg.RedisTimeout,
+		RecoveryWindow: cfg.RecoveryWindow, Strict: cfg.Strict, Jitter: cfg.TTLJitter, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nearcache: %w", err)
+	}
+	c := &Cache[V]{cfg: cfg, tiers: tiers}
+	c.loads.timeout = cfg.LoadTimeout
+	return c, nil
+}
+
+// Get returns the value of key from L1, else from Redis, else from the loader.
+// However many callers ask at once, one of them loads. The value is shared: do
+// not change it, unless [Config.Clone] is set.
+//
+// A failing Redis never fails a Get. Errors are [ErrMiss] (no loader),
+// [ErrNotFound], whatever the loader returned, [ErrLoadTimeout], *[PanicError],
+// [ErrGoexit], [ErrReentrant], the end of ctx, [ErrClosed], and for keys that are
+// empty or too long [ErrKey].
+func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, error) {
+	s := c.settings(opts)
+	if s.bound > 0 {
+		if e, ok := c.tiers.Lookup(key, s.bound); ok {
+			return c.answer(tiered.Answer[V]{Value: e.Value, Negative: e.Negative, Source: tiered.FromL1}, s.info)
+		}
+	}
+	if err := c.usable(key); err != nil {
+		var zero V
+		return zero, err
+	}
+	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
+		var zero V
+		return zero, fmt.Errorf("nearcache: WithTTL: %w", err)
+	}
+	a, err := c.miss(ctx, key, s.ttl, s.bound)
+	if err != nil {
+		var zero V
+		if c.closed.Load() {
+			return zero, ErrClosed
+		}
+		return zero, err
+	}
+	return c.answer(a, s.info)
+}
+
+// miss joins the flight that fetches key, or starts one. It stands apart so that
+// what it captures is allocated on a miss only.
+func (c *Cache[V]) miss(ctx context.Context, key string, ttl TTL, bound time.Duration) (tiered.Answer[V], error) {
+	q := tiered.Query[V]{Key: key, Bound: bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(ttl)}
+	if c.cfg.Load != nil {
+		q.Load = func(ctx context.Context, key string) (V, error) { return run(ctx, &c.loads, key, c.cfg.Load) }
+	}
+	return c.flights.do(ctx, key, q.Ticket, bound, func(ctx context.Context) (tiered.Answer[V], error) {
+		return c.tiers.Fetch(ctx, q)
+	})
+}
+
+func (c *Cache[V]) answer(a tiered.Answer[V], info *Info) (V, error) {
+	if info != nil {
+		info.Source = Source(a.Source)
+	}
+	if a.Negative {
+		return a.Value, ErrNotFound
+	}
+	if c.cfg.Clone != nil {
+		return c.cfg.Clone(a.Value), nil
+	}
+	return a.Value, nil
+}
+
+// Set writes value through to Redis and this instance's L1, and takes the old
+// one from all others. Call it after the change is visible to loaders. Of two
+// Sets of one key that race, the one that reaches Redis later wins everywhere;
+// where the source's order matters, call [Cache.Invalidate] instead.
+//
+// An error means that the value was not written and that the old one is gone from
+// this instance; it goes from the others as soon as Redis can be reached. Errors
+// are *[TierError], [ErrClosed], and before anything has happened [ErrKey],
+// [ErrValue] and those of the codec.
+func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...Option) error {
+	s := c.settings(opts)
+	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
+		return fmt.Errorf("nearcache: WithTTL: %w", err)
+	}
+	c.writers.RLock()
+	defer c.writers.RUnlock()
+	if err := c.usable(key); err != nil {
+		return err
+	}
+	if c.cfg.Clone != nil {
+		value = c.cfg.Clone(value)
+	}
+	return tierError("set", c.tiers.Set(ctx, key, value, tiered.TTL(s.ttl)))
+}
+
+// Invalidate takes the values of keys from every tier and instance. Call it
+// after the change is visible to loaders. When it returns nil, this instance
+// serves nothing older any more, and no other one later than
+// [Config.MaxStaleness] from then.
+//
+// Up to 512 keys of a shard go in one round trip and one announcement. On a
+// *[TierError] the change has taken effect on this instance, and is sent again
+// until it lands. Other errors are [ErrClosed] and [ErrKey]; nothing has happened
+// then.
+func (c *Cache[V]) Invalidate(ctx context.Context, keys ...string) error {
+	c.writers.RLock()
+	defer c.writers.RUnlock()
+	for _, key := range keys {
+		if err := c.usable(key); err != nil {
+			return err
+		}
+	}
+	return tierError("invalidate", c.tiers.Invalidate(ctx, keys))
+}
+
+// Close ends what the cache started and waits for it: loads are cancelled, and a
+// loader that ignores that holds Close up. It closes nothing that it was given.
+// It may be called more than once and beside any other method; later calls of
+// those return [ErrClosed]. It returns a *[TierError] if invalidations are left
+// that never reached Redis.
+func (c *Cache[V]) Close() error {
+	c.closing.Lock()
+	defer c.closing.Unlock()
+	if c.closed.Swap(true) {
+		return nil
+	}
+	c.flights.close()
+	c.loads.running.Wait()
+	c.writers.Lock() // the writers inside have left, later ones find it closed
+	defer c.writers.Unlock()
+	return tierError("close", c.tiers.Close())
+}
+
+// usable reports why nothing can be done with key.
+func (c *Cache[V]) usable(key string) error {
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	if n := len(key); n == 0 || n > c.cfg.MaxKeyBytes {
+		return fmt.Errorf("%w: %d bytes, must be 1 to %d (MaxKeyBytes)", ErrKey, n, c.cfg.MaxKeyBytes)
+	}
+	return nil
+}
+
+func tierError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if size, ok := errors.AsType[*tiered.SizeError](err); ok {
+		return fmt.Errorf("%w: %w", ErrValue, size)
+	}
+	if codec, ok := errors.AsType[*tiered.CodecError](err); ok {
+		return fmt.Errorf("nearcache: %w", codec)
+	}
+	return &TierError{Tier: "L2", Op: op, Err: err}
+}

@@ -1,0 +1,203 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+	"unicode"
+
+	"github.com/nearcache/nearcache/codec"
+	"github.com/nearcache/nearcache/l2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Config describes a cache. Zero fields stand for their defaults, and where it
+// makes sense negative ones for "off". Config{} is an L1-only cache without a
+// loader.
+type Config[V any] struct {
+	// Name is the namespace: instances with the same Name and Redis are one cache.
+	// It begins the name of every key in Redis. Required with Redis; at most 128
+	// bytes, without braces, spaces and control characters.
+	Name string
+
+	// Redis is the client of the shared tier; the cache does not close it. Default
+	// nil: L1 only, with the same methods. Redis 7.0 or Valkey 7.2 or later.
+	Redis redis.UniversalClient
+
+	// TTL is how long entries live in each tier.
+	TTL TTL
+
+	// Load returns the value of key from the source, or [ErrNotFound]. It runs with
+	// the values but not the cancellation of its caller's context, for at most
+	// LoadTimeout, and is cancelled when nobody waits for it any more. Default
+	// nil: a miss is [ErrMiss].
+	Load func(ctx context.Context, key string) (V, error)
+
+	// Codec encodes values for Redis. Default [codec.Msgpack].
+	Codec codec.Codec[V]
+
+	// Clone copies a value before a Get returns it. Default nil: callers share
+	// the value that L1 holds, and must not change it.
+	Clone func(V) V
+
+	// MaxBytes bounds the memory of L1, approximately: keys, values as estimated by
+	// reflection, and 240 bytes an entry. Default 64 MiB; at least 64 KiB.
+	MaxBytes int64
+
+	// MaxKeyBytes bounds keys. Default 1024; at most 65,536.
+	MaxKeyBytes int
+
+	// MaxValueBytes bounds encoded values in Redis. Set refuses larger ones; loaded
+	// ones are returned and kept in L1 only. Default 1 MiB; at most 512 MiB.
+	MaxValueBytes int
+
+	// MaxStaleness bounds how long after an acknowledged change any instance may
+	// still begin to serve the value of before, whatever fails. When all is well it
+	// is a network hop. Heartbeats are sent four times within it. Default 2 s; at
+	// least 20 ms. It cannot be switched off.
+	MaxStaleness time.Duration
+
+	// LoadTimeout bounds a load, and how long other instances wait for it before
+	// they load themselves. Default 5 s; at least 1 ms.
+	LoadTimeout time.Duration
+
+	// RedisTimeout bounds each operation on Redis: how long a read waits before it
+	// turns to the loader, and a write before it fails. Default 100 ms; at least
+	// 1 ms.
+	RedisTimeout time.Duration
+
+	// RecoveryWindow is how long after they were made invalidations are repeated
+	// when Redis has lost data, and how long after such a loss older values are
+	// examined. It should exceed the lag of a replica. Default 60 s; at least 1 s.
+	RecoveryWindow time.Duration
+
+	// Strict refuses all values from before Redis lost data, so that the bound holds
+	// straight through a failover, at the price of a cold L2. Default false: only
+	// values that this instance knows to be overtaken are refused.
+	Strict bool
+
+	// Shards spreads the namespace over that many independent sequences. All
+	// instances must agree. Default 1; 1 to 1024.
+	Shards int
+
+	// TTLJitter is the part of each life that is taken away at random, so that
+	// what was stored at once does not expire at once. Default 0.1; below 1;
+	// negative: off.
+	TTLJitter float64
+
+	// Logger receives what operators should know; nothing per read. Default
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// TTL is the life of an entry in each tier, at least 1 ms. In a Config zero means
+// the default, in [WithTTL] the cache's own; negative keeps entries out.
+type TTL struct {
+	L1       time.Duration // in this process; default 1 m, at most L2's
+	L2       time.Duration // in Redis; default 1 h, or L1's if that is longer
+	Negative time.Duration // of "not found", in both; default 10 s
+}
+
+func (t TTL) or(d TTL) TTL {
+	return TTL{L1: or(t.L1, d.L1), L2: or(t.L2, d.L2), Negative: or(t.Negative, d.Negative)}
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// withDefaults returns the configuration with every default filled in.
+func (c Config[V]) withDefaults() Config[V] {
+	// A life of L2 that was given limits L1's default, not the other way round.
+	l1 := time.Minute
+	if c.TTL.L2 > 0 {
+		l1 = min(l1, c.TTL.L2)
+	}
+	c.TTL = c.TTL.or(TTL{L1: l1, L2: max(time.Hour, c.TTL.L1), Negative: 10 * time.Second})
+	c.MaxBytes = or(c.MaxBytes, 64<<20)
+	c.MaxKeyBytes = or(c.MaxKeyBytes, 1024)
+	c.MaxValueBytes = or(c.MaxValueBytes, 1<<20)
+	c.MaxStaleness = or(c.MaxStaleness, 2*time.Second)
+	c.LoadTimeout = or(c.LoadTimeout, 5*time.Second)
+	c.RedisTimeout = or(c.RedisTimeout, 100*time.Millisecond)
+	c.RecoveryWindow = or(c.RecoveryWindow, time.Minute)
+	c.Shards = or(c.Shards, 1)
+	c.TTLJitter = max(or(c.TTLJitter, 0.1), 0)
+	if c.Codec == nil {
+		c.Codec = codec.Msgpack[V]()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// validate reports all mistakes of a configuration with its defaults, one a
+// line.
+func (c Config[V]) validate() error {
+	errs := []error{
+		c.validateName(),
+		within("MaxBytes", c.MaxBytes, 64<<10, 1<<50),
+		within("MaxKeyBytes", c.MaxKeyBytes, 1, 1<<16),
+		within("MaxValueBytes", c.MaxValueBytes, 1, 512<<20),
+		within("MaxStaleness", c.MaxStaleness, 20*time.Millisecond, time.Hour),
+		within("LoadTimeout", c.LoadTimeout, time.Millisecond, time.Hour),
+		within("RedisTimeout", c.RedisTimeout, time.Millisecond, time.Minute),
+		within("RecoveryWindow", c.RecoveryWindow, time.Second, 24*time.Hour),
+		within("Shards", c.Shards, 1, l2.MaxShards),
+		c.TTL.validate(c.Redis != nil),
+	}
+	if !(c.TTLJitter < 1) {
+		errs = append(errs, fmt.Errorf("TTLJitter is %v, must be below 1", c.TTLJitter))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("nearcache: configuration: %w", err)
+	}
+	return nil
+}
+
+func (c Config[V]) validateName() error {
+	if c.Redis == nil {
+		return nil
+	}
+	if n := len(c.Name); n < 1 || n > 128 {
+		return fmt.Errorf("a Name of %d bytes, must be 1 to 128 with Redis", n)
+	}
+	for _, r := range c.Name {
+		if r == '{' || r == '}' || unicode.IsSpace(r) || unicode.IsControl(r) {
+			return fmt.Errorf("the Name %q must not contain %q", c.Name, r)
+		}
+	}
+	return nil
+}
+
+// validate checks lives with their defaults. Redis counts them in milliseconds.
+func (t TTL) validate(redis bool) error {
+	errs := []error{life("TTL.L1", t.L1), life("TTL.L2", t.L2), life("TTL.Negative", t.Negative)}
+	if redis && t.L2 > 0 && t.L1 > t.L2 {
+		errs = append(errs, fmt.Errorf("TTL.L1 is %v, must not exceed TTL.L2, which is %v", t.L1, t.L2))
+	}
+	return errors.Join(errs...)
+}
+
+const maxLife = 10 * 365 * 24 * time.Hour
+
+func life(field string, d time.Duration) error {
+	if d < 0 {
+		return nil
+	}
+	return within(field, d, time.Millisecond, maxLife)
+}
+
+func within[T int | int64 | time.Duration](field string, v, low, high T) error {
+	if v < low || v > high {
+		return fmt.Errorf("%s is %v, must be %v to %v", field, v, low, high)
+	}
+	return nil
+}

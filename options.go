@@ -1,0 +1,88 @@
+package nearcache
+
+import "time"
+
+// Option changes one call. Options are values: passing them allocates nothing.
+type Option struct {
+	kind  optionKind
+	ttl   TTL
+	bound time.Duration
+	info  *Info
+}
+
+type optionKind uint8
+
+const (
+	optionTTL optionKind = iota + 1
+	optionBound
+	optionInfo
+)
+
+// WithTTL sets the life of what this Set writes, or of what this Get loads.
+// Fields that are zero keep the cache's own, negative ones keep the value out of
+// that tier.
+func WithTTL(ttl TTL) Option { return Option{kind: optionTTL, ttl: ttl} }
+
+// WithMaxStaleness tightens [Config.MaxStaleness] for this Get; a longer one has
+// no effect. Zero asks for a value that no acknowledged change is missing from:
+// see [SkipL1].
+func WithMaxStaleness(d time.Duration) Option { return Option{kind: optionBound, bound: max(d, 0)} }
+
+// SkipL1 makes a Get read L2 or the loader, and join no load that began before
+// it: it never returns a value from before a change that was acknowledged on any
+// instance when it began. L1-only caches have no other instances; there it
+// asks the loader.
+func SkipL1() Option { return WithMaxStaleness(0) }
+
+// WithInfo makes a Get describe its answer in *info, which must not be shared
+// by calls that run at the same time.
+func WithInfo(info *Info) Option { return Option{kind: optionInfo, info: info} }
+
+// Info describes an answer.
+type Info struct {
+	Source Source
+}
+
+// Source is where a Get found its answer.
+type Source uint8
+
+const (
+	FromL1     Source = iota + 1 // in this process
+	FromL2                       // in Redis
+	FromLoader                   // at the source, by this call or one that it joined
+)
+
+// String returns "L1", "L2" or "loader".
+func (s Source) String() string {
+	switch s {
+	case FromL1:
+		return "L1"
+	case FromL2:
+		return "L2"
+	case FromLoader:
+		return "loader"
+	}
+	return "unknown"
+}
+
+// settings are the options of one call, taken together.
+type settings struct {
+	ttl   TTL
+	bound time.Duration
+	info  *Info
+}
+
+func (c *Cache[V]) settings(opts []Option) settings {
+	s := settings{ttl: c.cfg.TTL, bound: c.cfg.MaxStaleness}
+	for i := range opts {
+		switch o := &opts[i]; o.kind {
+		case optionTTL:
+			s.ttl = o.ttl.or(c.cfg.TTL)
+		case optionBound:
+			s.bound = min(s.bound, o.bound)
+		case optionInfo:
+			s.info = o.info
+		}
+	}
+	return s
+}
