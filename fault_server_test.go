@@ -1,0 +1,308 @@
+package nearcache_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache"
+	"github.com/nearcache/nearcache/internal/faultnet"
+	"github.com/nearcache/nearcache/internal/redistest"
+)
+
+// serverBound is the bound of scenes whose servers fail.
+const serverBound = 800 * time.Millisecond
+
+// settledAgain waits until nothing is left to be sent, and every instance
+// follows the server again.
+func (s *scene) settledAgain(t *testing.T) {
+	t.Helper()
+	for i, c := range s.fleet.caches {
+		eventually(t, "the instance follows the server, and has nothing left to send", func() bool {
+			st := c.Stats()
+			return st.Pending == 0 && st.ProofAge >= 0 && st.ProofAge < serverBound
+		})
+		t.Logf("instance %d: %d epochs, %d values refused, %d fills refused", i,
+			c.Stats().Epochs, c.Stats().RefusedValues, c.Stats().RefusedFills)
+	}
+}
+
+// TestFaultEmptyRestart: kill -9, and nothing is left when the server is back.
+// Changes are made before, while it is down, and after.
+func TestFaultEmptyRestart(t *testing.T) {
+	server := redistest.StartProcess(t)
+	s := newScene(t, server, 2, 20, serverBound)
+	stop := s.readers(t)
+	s.changeAll(t, 0, s.keys[:5])
+	server.Kill(t)
+	s.changeFailing(t, 0, s.keys[5:10])
+	for _, key := range s.keys[5:10] { // where it was made, it took effect
+		s.fleet.expect(t, 0, key, s.fleet.source.version(key))
+	}
+	time.Sleep(2 * serverBound) // reads go on, past the bound
+	server.Restart(t)
+	s.repaired(t, s.keys)
+	s.settledAgain(t)
+	s.changeAll(t, 1, s.keys)
+	s.refilled(t, s.keys[0])
+	s.warm(t)
+	stop()
+	s.judged(t)
+}
+
+// TestFaultFlushAll: the data are gone, the server and its connections are not.
+func TestFaultFlushAll(t *testing.T) {
+	s := newScene(t, redistest.StartProcess(t), 2, 20, serverBound)
+	stop := s.readers(t)
+	for range 3 {
+		s.changeAll(t, 0, s.keys[:5])
+		if err := s.admin.FlushAll(context.Background()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		s.changeAll(t, 1, s.keys[3:8])
+		t.Logf("repaired after %v", s.repaired(t, s.keys))
+	}
+	s.settledAgain(t)
+	s.refilled(t, s.keys[0])
+	stop()
+	s.judged(t)
+	if st := s.fleet.caches[0].Stats(); st.Epochs == 0 {
+		t.Fatal("nobody noticed")
+	}
+}
+
+// TestFaultScriptFlush: the server forgets the scripts.
+func TestFaultScriptFlush(t *testing.T) {
+	s := newScene(t, redistest.StartProcess(t), 2, 20, noBound)
+	stop := s.readers(t)
+	for range 5 {
+		if err := s.admin.ScriptFlush(context.Background()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		s.changeAll(t, 0, s.keys)
+		s.repaired(t, s.keys)
+	}
+	s.warm(t)
+	stop()
+	s.judged(t)
+	if st := s.fleet.caches[0].Stats(); st.FailedChanges+st.RedisErrors+st.Epochs != 0 {
+		t.Fatalf("it cost failures: %+v", st)
+	}
+}
+
+// TestFaultOldSnapshot: the server comes back with what it had saved before the
+// last changes.
+func TestFaultOldSnapshot(t *testing.T) {
+	for name, strict := range map[string]bool{"lenient": false, "strict": true} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.StartProcess(t)
+			s := newScene(t, server, 2, 20, serverBound, func(c *nearcache.Config[product]) { c.Strict = strict })
+			lease := holdLease(t, s)
+			if err := s.admin.Save(context.Background()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			stop := s.readers(t)
+			s.changeAll(t, 0, s.keys[:10])
+			lease.overtaken(t)
+			server.Kill(t)
+			server.Restart(t)
+			s.afterLoss(t, lease)
+			stop()
+			s.judged(t)
+		})
+	}
+}
+
+// TestFaultFailover: the master dies, and the replica that takes over was cut
+// off before the last changes.
+func TestFaultFailover(t *testing.T) {
+	for name, strict := range map[string]bool{"lenient": false, "strict": true} {
+		t.Run(name, func(t *testing.T) {
+			master := redistest.StartProcess(t)
+			s := newScene(t, master, 2, 20, serverBound, func(c *nearcache.Config[product]) { c.Strict = strict })
+			link := faultnet.Start(t, master.Addr())
+			replica := redistest.StartReplica(t, link.Addr())
+			lease := holdLease(t, s)
+			if n := s.admin.Wait(context.Background(), 1, 10*time.Second).Val(); n != 1 {
+				t.Fatal("the replica does not follow")
+			}
+			link.Cut()
+			stop := s.readers(t)
+			s.changeAll(t, 0, s.keys[:10])
+			lease.overtaken(t)
+			master.Kill(t)
+			s.admin = replica.Client(t)
+			if err := s.admin.ReplicaOf(context.Background(), "no", "one").Err(); err != nil {
+				t.Fatal(err)
+			}
+			for _, wire := range s.wires {
+				wire.Point(replica.Addr())
+			}
+			s.afterLoss(t, lease)
+			stop()
+			s.judged(t)
+		})
+	}
+}
+
+// afterLoss is what must be seen once a server is back that has forgotten the
+// newest changes.
+func (s *scene) afterLoss(t *testing.T, lease *heldLease) {
+	t.Helper()
+	t.Logf("repaired after %v", s.repaired(t, s.keys))
+	s.settledAgain(t)
+	lease.fillsNothing(t)
+	s.refilled(t, s.keys[0])
+	s.warm(t)
+	for i, c := range s.fleet.caches {
+		if c.Stats().Epochs == 0 {
+			t.Errorf("instance %d did not notice", i)
+		}
+	}
+}
+
+// heldLease is a load that instance 0 has begun, and that a test lets go on.
+type heldLease struct {
+	s      *scene
+	answer chan struct{}
+	ended  chan product
+}
+
+const leased = "leased"
+
+// holdLease has instance 0 load a key by a loader that read version 1 and waits.
+func holdLease(t *testing.T, s *scene) *heldLease {
+	t.Helper()
+	l := &heldLease{s: s, answer: make(chan struct{}), ended: make(chan product, 1)}
+	s.fleet.source.put(leased, 1)
+	s.fleet.source.hold(leased, l.answer)
+	go func() {
+		p, _ := s.fleet.caches[0].Get(context.Background(), leased)
+		l.ended <- p
+	}()
+	eventually(t, "a lease", func() bool {
+		return s.admin.Exists(context.Background(), "{products}:v:"+leased).Val() == 1
+	})
+	return l
+}
+
+// overtaken changes the key that is being loaded.
+func (l *heldLease) overtaken(t *testing.T) {
+	t.Helper()
+	l.s.fleet.source.hold(leased, nil)
+	l.s.fleet.source.put(leased, 2)
+	if err := l.s.fleet.caches[1].Invalidate(context.Background(), leased); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fillsNothing lets the loader answer what it read long ago.
+func (l *heldLease) fillsNothing(t *testing.T) {
+	t.Helper()
+	close(l.answer)
+	if p := <-l.ended; p.Version != 1 {
+		t.Fatalf("the load ended with %+v, want what it had read", p)
+	}
+	for range 20 {
+		for i := range l.s.fleet.caches {
+			l.s.fleet.expect(t, i, leased, 2)
+			l.s.fleet.expect(t, i, leased, 2, nearcache.SkipL1())
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// TestFaultDemotedMaster: the server answers reads and accepts no writes, since
+// it was made a replica or has lost its own.
+func TestFaultDemotedMaster(t *testing.T) {
+	ctx := context.Background()
+	for name, c := range map[string]struct{ demote, restore []any }{
+		"replica now": {[]any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}},
+		"isolated":    {[]any{"config", "set", "min-replicas-to-write", "1"}, []any{"config", "set", "min-replicas-to-write", "0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, redistest.StartProcess(t), 2, 20, serverBound)
+			stop := s.readers(t)
+			s.changeAll(t, 0, s.keys[:5])
+			if err := s.admin.Do(ctx, c.demote...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			for _, cache := range s.fleet.caches {
+				eventually(t, "the proof ends", func() bool { return cache.Stats().ProofAge < 0 })
+			}
+			if err := s.admin.Get(ctx, "{products}:seq").Err(); err != nil {
+				t.Fatalf("the server should answer reads: %v", err)
+			}
+			s.changeFailing(t, 0, s.keys[5:10])
+			t.Logf("without an announcement, repaired after %v", s.repaired(t, s.keys))
+			if err := s.admin.Do(ctx, c.restore...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			s.settledAgain(t)
+			s.warm(t)
+			stop()
+			s.judged(t)
+		})
+	}
+}
+
+// TestFaultAway: the server is refused, or silent, for much longer than the
+// bound. Reads go on, and writes fail at once.
+func TestFaultAway(t *testing.T) {
+	for name, c := range map[string]struct {
+		leave, back func(*redistest.Server, testing.TB)
+	}{
+		"refused": {(*redistest.Server).Kill, (*redistest.Server).Restart},
+		"silent":  {(*redistest.Server).Pause, (*redistest.Server).Resume},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.StartProcess(t)
+			s := newScene(t, server, 2, 20, serverBound)
+			stop := s.readers(t)
+			c.leave(server, t)
+			s.changeFailing(t, 0, s.keys[:3]) // by then the breaker is open
+			began := time.Now()
+			err := s.fleet.caches[0].Invalidate(context.Background(), s.keys[0])
+			var tier *nearcache.TierError
+			if !errors.As(err, &tier) {
+				t.Fatalf("invalidating without a server: %v", err)
+			}
+			t.Logf("the error came after %v", time.Since(began).Round(time.Microsecond))
+			time.Sleep(3 * serverBound)
+			t.Logf("without a server, repaired after %v", s.repaired(t, s.keys))
+			c.back(server, t)
+			s.settledAgain(t)
+			s.warm(t)
+			stop()
+			s.judged(t)
+		})
+	}
+}
+
+// TestFaultOutOfMemory: the server refuses whatever needs memory. It still
+// takes values away.
+func TestFaultOutOfMemory(t *testing.T) {
+	ctx := context.Background()
+	s := newScene(t, redistest.StartProcess(t), 2, 20, serverBound)
+	stop := s.readers(t)
+	if err := s.admin.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.changeAll(t, 0, s.keys[:10])
+	s.repaired(t, s.keys)
+	if err := s.fleet.caches[0].Set(ctx, s.keys[10], product{ID: s.keys[10], Version: 1}); err == nil {
+		t.Fatal("a Set that could not be stored returned nil")
+	}
+	if err := s.admin.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.settledAgain(t)
+	s.refilled(t, s.keys[0])
+	s.warm(t)
+	stop()
+	s.judged(t)
+	if st := s.fleet.caches[1].Stats(); st.ProofAge < 0 || st.Epochs != 0 {
+		t.Fatalf("proof age %v, %d epochs", st.ProofAge, st.Epochs)
+	}
+}

@@ -1,0 +1,181 @@
+package nearcache_test
+
+import (
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/nearcache/nearcache"
+
+// TestImportsPointDownward: what each package may import of this module.
+func TestImportsPointDownward(t *testing.T) {
+	allowed := map[string][]string{
+		"":               {"codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
+		"tiered":         {"codec", "invalidation", "l1", "l2", "internal/guard"},
+		"invalidation":   {"l2", "internal/guard"},
+		"l2":             {"internal/guard"},
+		"l1":             {},
+		"codec":          {},
+		"internal/guard": {},
+	}
+	for name, want := range allowed {
+		path := strings.TrimSuffix(module+"/"+name, "/")
+		out, err := exec.Command("go", "list", "-deps", path).Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", path, err)
+		}
+		for dep := range strings.Lines(string(out)) {
+			dep = strings.TrimSpace(dep)
+			ours, ok := strings.CutPrefix(dep, module+"/")
+			if ok && dep != path && !slices.Contains(want, ours) {
+				t.Errorf("%s imports %s", path, ours)
+			}
+		}
+	}
+}
+
+// TestCoreDependsOnLittle: a user's module graph holds these and little else.
+func TestCoreDependsOnLittle(t *testing.T) {
+	known := []string{
+		"github.com/dgraph-io/ristretto/v2", "github.com/dustin/go-humanize", "github.com/cespare/xxhash/v2",
+		"github.com/redis/go-redis/v9", "go.uber.org/atomic", "golang.org/x/sync", "golang.org/x/sys",
+		"github.com/vmihailenco/msgpack/v5", "github.com/vmihailenco/tagparser/v2",
+	}
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", module).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m := range strings.FieldsSeq(string(out)) {
+		if m != module && !slices.Contains(known, m) {
+			t.Errorf("the core depends on %s", m)
+		}
+	}
+}
+
+// budget of the names that the root package exports: the face stays small.
+const budget = 40
+
+// TestFaceStaysSmall also demands a comment on every exported name.
+func TestFaceStaysSmall(t *testing.T) {
+	files := token.NewFileSet()
+	var sources []*ast.File
+	names, _ := filepath.Glob("*.go")
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(files, name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, f)
+	}
+	p, err := doc.NewFromFiles(files, sources, module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names = nil
+	count := func(name, comment string, exported bool) {
+		if exported {
+			names = append(names, name)
+			if comment == "" {
+				t.Errorf("%s has no comment", name)
+			}
+		}
+	}
+	for _, typ := range p.Types {
+		count(typ.Name, typ.Doc, true)
+		for _, v := range typ.Consts {
+			names = append(names, v.Names...)
+		}
+		for _, f := range typ.Funcs {
+			count(f.Name, f.Doc, true)
+		}
+		for _, m := range typ.Methods {
+			count(typ.Name+"."+m.Name, m.Doc, m.Name != "Error" && m.Name != "Unwrap" && m.Name != "String")
+		}
+	}
+	for _, f := range p.Funcs {
+		count(f.Name, f.Doc, true)
+	}
+	for _, group := range [][]*doc.Value{p.Vars, p.Consts} {
+		for _, v := range group {
+			names = append(names, v.Names...)
+		}
+	}
+	if len(names) > budget {
+		t.Errorf("%d exported names, budget %d: %s", len(names), budget, strings.Join(names, " "))
+	}
+	t.Logf("%d exported names: %s", len(names), strings.Join(names, " "))
+}
+
+// TestSnippetsCompile: every Go snippet of the documents is part of a compiled
+// example.
+func TestSnippetsCompile(t *testing.T) {
+	lines := func(file string) string {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); line != "" {
+				out.WriteString(line + "\n")
+			}
+		}
+		return out.String()
+	}
+	examples := lines("example_test.go")
+	documents, _ := filepath.Glob("docs/*.md")
+	for _, file := range append(documents, "README.md") {
+		for i, block := range strings.Split(lines(file), "```go\n")[1:] {
+			snippet, _, _ := strings.Cut(block, "```")
+			if !strings.Contains(examples, snippet) {
+				t.Errorf("%s: Go snippet %d is in no example:\n%s", file, i+1, snippet)
+			}
+		}
+	}
+}
+
+// TestEveryFailureHasATest: the failure table names tests that exist, and every
+// test of a fault is in it.
+func TestEveryFailureHasATest(t *testing.T) {
+	guide, err := os.ReadFile("docs/coherence.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	files, _ := filepath.Glob("fault_*_test.go")
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(b)
+	}
+	test := regexp.MustCompile(`TestFault\w+`)
+	named := test.FindAllString(string(guide), -1)
+	written := test.FindAllString(code.String(), -1)
+	if len(named) == 0 {
+		t.Fatal("the table names no test")
+	}
+	for _, name := range named {
+		if !strings.Contains(code.String(), "func "+name+"(") {
+			t.Errorf("%s is in the table only", name)
+		}
+	}
+	for _, name := range written {
+		if !slices.Contains(named, name) {
+			t.Errorf("%s is missing in the table", name)
+		}
+	}
+}
