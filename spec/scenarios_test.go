@@ -1,0 +1,47 @@
+package spec
+
+// bounds are how often things happen in one search, in all its orders.
+type bounds struct {
+	changes, flights  int8
+	lost              int8 // announcements, one by one
+	cuts              int8 // subscriptions
+	failures          int8 // calls of which the instance learns nothing, whether they ran or not
+	trims             int8 // of the whole log
+	flushes, restarts int8
+	failovers         int8 // to a snapshot taken at any moment before
+	isolations        int8 // of an instance that stays on the old master
+	resends           int8
+	strict            bool // Config.Strict
+}
+
+// scenario is one search.
+type scenario struct {
+	name         string
+	small, large bounds
+}
+
+// scenarios together cover every failure; all of them at once would be too many
+// orders to search.
+var scenarios = []scenario{
+	{"loads race changes",
+		bounds{changes: 2, flights: 2},
+		bounds{changes: 2, flights: 3, cuts: 1}},
+	{"announcements are lost",
+		bounds{changes: 2, flights: 1, lost: 1, cuts: 1, trims: 1},
+		bounds{changes: 2, flights: 2, lost: 2, cuts: 1, trims: 1}},
+	{"calls fail",
+		bounds{changes: 1, flights: 2, failures: 1, resends: 1},
+		bounds{changes: 2, flights: 2, failures: 2, resends: 2}},
+	{"data vanish",
+		bounds{changes: 1, flights: 2, flushes: 1, restarts: 1, resends: 1},
+		bounds{changes: 2, flights: 2, flushes: 1, restarts: 1, resends: 2}},
+	{"failover, lenient",
+		bounds{changes: 1, flights: 2, failovers: 1, resends: 1},
+		bounds{changes: 2, flights: 2, failovers: 1, resends: 2, lost: 1}},
+	{"failover, strict",
+		bounds{changes: 1, flights: 2, failovers: 1, resends: 1, lost: 1, strict: true},
+		bounds{changes: 2, flights: 2, failovers: 1, resends: 2, lost: 1, strict: true}},
+	{"a demoted master",
+		bounds{changes: 2, flights: 1, failovers: 1, isolations: 1, resends: 1, strict: true},
+		bounds{changes: 2, flights: 2, failovers: 1, isolations: 1, resends: 2, strict: true}},
+}
