@@ -1,0 +1,26 @@
+# Every module of the repository, the core first.
+MODULES := . $(patsubst %/go.mod,%,$(shell find ./*/ -name go.mod | sort))
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: test check mutants simulate spec
+
+# All tests of all modules, with the race detector.
+test:
+	@for m in $(MODULES); do (cd $$m && echo "== test $$m" && go test -race ./...) || exit 1; done
+
+# Each guard of the protocol removed in turn: the judge must miss it.
+mutants:
+	@go test -race -tags nearcache_mutants -run TestTheJudgeMissesEveryGuard -v .
+
+# Twelve hours of virtual time; NEARCACHE_SEEDS for more.
+simulate:
+	@NEARCACHE_SEEDS=$${NEARCACHE_SEEDS:-36} go test -run TestSimulation -timeout 2h -v .
+
+# The protocol's model, searched within large bounds.
+spec:
+	@NEARCACHE_SPEC=large go test -timeout 2h -v ./spec
+
+# Formatting, vet and staticcheck.
+check:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt: run it on:"; gofmt -l .; exit 1; }
+	@for m in $(MODULES); do (cd $$m && echo "== check $$m" && go build -o /dev/null ./... && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; done
