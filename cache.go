@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/nearcache/nearcache/l1"
 	"github.com/nearcache/nearcache/tiered"
+	"golang.org/x/sync/semaphore"
 )
 
 // Cache is one instance of a two-tier cache. It is safe for concurrent use.
@@ -17,6 +18,8 @@ type Cache[V any] struct {
 	tiers   *tiered.Tiers[V]
 	flights flights[tiered.Answer[V]]
 	loads   loads
+
+	staleServed, refreshes atomic.Uint64
 
 	closed  atomic.Bool
 	closing sync.Mutex   // held by the Close that works, so that others wait for it
@@ -37,12 +40,17 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 		MaxBytes: cfg.MaxBytes, MaxValueBytes: cfg.MaxValueBytes,
 		MaxStaleness: cfg.MaxStaleness, LoadTimeout: cfg.LoadTimeout, RedisTimeout: cfg.RedisTimeout,
 		RecoveryWindow: cfg.RecoveryWindow, Strict: cfg.Strict, Jitter: cfg.TTLJitter, Logger: cfg.Logger,
+		ErrorBackoff: cfg.ErrorBackoff, RefreshAhead: cfg.RefreshAhead,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: %w", err)
 	}
 	c := &Cache[V]{cfg: cfg, tiers: tiers}
 	c.loads.timeout = cfg.LoadTimeout
+	c.flights.patience = cfg.LoadSoftTimeout
+	if cfg.MaxConcurrentLoads > 0 {
+		c.loads.places = semaphore.NewWeighted(int64(cfg.MaxConcurrentLoads))
+	}
 	return c, nil
 }
 
@@ -57,47 +65,74 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, error) {
 	s := c.settings(opts)
 	if s.bound > 0 {
-		if e, ok := c.tiers.Lookup(key, s.bound); ok {
-			return c.answer(tiered.Answer[V]{Value: e.Value, Negative: e.Negative, Source: tiered.FromL1}, s.info)
+		switch e, saw := c.tiers.Lookup(key, s.bound); saw {
+		case l1.Due:
+			if c.tiers.Attend(e) {
+				c.refresh(ctx, key, s)
+			}
+			fallthrough
+		case l1.Hit:
+			return c.answer(tiered.AnswerOf(e), s)
 		}
 	}
+	var zero V
 	if err := c.usable(key); err != nil {
-		var zero V
 		return zero, err
 	}
 	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
-		var zero V
 		return zero, fmt.Errorf("nearcache: WithTTL: %w", err)
 	}
-	a, err := c.miss(ctx, key, s.ttl, s.bound)
+	a, err := c.flights.do(ctx, c.call(key, s, false))
 	if err != nil {
-		var zero V
 		if c.closed.Load() {
 			return zero, ErrClosed
 		}
 		return zero, err
 	}
-	return c.answer(a, s.info)
+	return c.answer(a, s)
 }
 
-// miss joins the flight that fetches key, or starts one. It stands apart so that
-// what it captures is allocated on a miss only.
-func (c *Cache[V]) miss(ctx context.Context, key string, ttl TTL, bound time.Duration) (tiered.Answer[V], error) {
-	q := tiered.Query[V]{Key: key, Bound: bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(ttl)}
-	if c.cfg.Load != nil {
-		q.Load = func(ctx context.Context, key string) (V, error) { return run(ctx, &c.loads, key, c.cfg.Load) }
+// call is what a read of key beyond L1 needs. It stands apart so that what it
+// captures is allocated on a miss only.
+func (c *Cache[V]) call(key string, s settings, refresh bool) call[tiered.Answer[V]] {
+	q := tiered.Query[V]{Key: key, Bound: s.bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(s.ttl), Refresh: refresh}
+	return call[tiered.Answer[V]]{
+		key: key, ticket: q.Ticket, bound: s.bound,
+		good: func(a tiered.Answer[V]) bool { return a.Good(s.bound) },
+		load: func(ctx context.Context, offer func(tiered.Answer[V], bool)) (tiered.Answer[V], error) {
+			turn := turn{places: c.loads.places}
+			defer turn.giveBack()
+			q.Offer, q.Turn = offer, turn.take
+			if c.cfg.Load != nil || c.cfg.LoadItem != nil {
+				q.Load = func(ctx context.Context, key string, old tiered.Old[V]) (tiered.Loaded[V], error) {
+					return c.load(ctx, &turn, key, old, s.ttl)
+				}
+			}
+			return c.tiers.Fetch(ctx, q)
+		},
 	}
-	return c.flights.do(ctx, key, q.Ticket, bound, func(ctx context.Context) (tiered.Answer[V], error) {
-		return c.tiers.Fetch(ctx, q)
-	})
 }
 
-func (c *Cache[V]) answer(a tiered.Answer[V], info *Info) (V, error) {
-	if info != nil {
-		info.Source = Source(a.Source)
+// refresh replaces an entry that is still good, behind its reader's back.
+func (c *Cache[V]) refresh(ctx context.Context, key string, s settings) {
+	if c.usable(key) == nil && c.flights.start(ctx, c.call(key, s, true)) {
+		c.refreshes.Add(1)
 	}
-	if a.Negative {
-		return a.Value, ErrNotFound
+}
+
+func (c *Cache[V]) answer(a tiered.Answer[V], s settings) (V, error) {
+	if !a.Good(s.bound) { // it was invalidated, or is not proven, since it was found
+		var zero V
+		return zero, a.Failed
+	}
+	if a.Stale {
+		c.staleServed.Add(1)
+	}
+	if s.info != nil {
+		*s.info = Info{Source: Source(a.Source), Stale: a.Stale}
+	}
+	if a.Err != nil {
+		return a.Value, a.Err
 	}
 	if c.cfg.Clone != nil {
 		return c.cfg.Clone(a.Value), nil
@@ -148,6 +183,22 @@ func (c *Cache[V]) Invalidate(ctx context.Context, keys ...string) error {
 		}
 	}
 	return tierError("invalidate", c.tiers.Invalidate(ctx, keys))
+}
+
+// Expire ends the lives of the values of keys on every instance, as Invalidate
+// does, but lets them stand in: one reader loads, and until it has, others may be
+// given the old value, as they are when the load fails or is overdue. That holds
+// for as long as the value would have lived, and TTL.StaleIfError beyond. Errors
+// are those of Invalidate; after a *[TierError] the old value is gone for good.
+func (c *Cache[V]) Expire(ctx context.Context, keys ...string) error {
+	c.writers.RLock()
+	defer c.writers.RUnlock()
+	for _, key := range keys {
+		if err := c.usable(key); err != nil {
+			return err
+		}
+	}
+	return tierError("expire", c.tiers.Expire(ctx, keys))
 }
 
 // Close ends what the cache started and waits for it: loads are cancelled, and a

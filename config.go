@@ -35,6 +35,10 @@ type Config[V any] struct {
 	// nil: a miss is [ErrMiss].
 	Load func(ctx context.Context, key string) (V, error)
 
+	// LoadItem is a Load that is shown the old value, and may set the life of the new
+	// one. Default nil. Only one of the two can be set.
+	LoadItem func(ctx context.Context, key string, item *Item[V]) (V, error)
+
 	// Codec encodes values for Redis. Default [codec.Msgpack].
 	Codec codec.Codec[V]
 
@@ -62,6 +66,29 @@ type Config[V any] struct {
 	// LoadTimeout bounds a load, and how long other instances wait for it before
 	// they load themselves. Default 5 s; at least 1 ms.
 	LoadTimeout time.Duration
+
+	// LoadSoftTimeout is how long readers wait for a load where an old value may stand
+	// in: one whose life is over, for as long as TTL.StaleIfError says, or one that
+	// was expired. The load goes on and fills both tiers. Default 0: as long as the
+	// load takes; else at least 1 ms and below LoadTimeout.
+	LoadSoftTimeout time.Duration
+
+	// MaxConcurrentLoads bounds the loads that this instance runs at once. Callers
+	// wait for their turn until their contexts end; LoadTimeout begins after that.
+	// Default 0: no bound.
+	MaxConcurrentLoads int
+
+	// ErrorBackoff is how long a key is left alone after its load failed: readers get
+	// the value that stands in, else the same error again. Old values in Redis are
+	// left alone by the whole fleet. Default 250 ms; at least 1 ms; negative: off.
+	ErrorBackoff time.Duration
+
+	// RefreshAhead has popular values loaded again shortly before their lives end,
+	// while readers still get the old ones: the earlier the longer loads take and the
+	// more often the key is read (XFetch, whose beta this is). One instance of a
+	// fleet does it. A refresh has the context values of the reader that caused it.
+	// Default 1; at most 10; negative: off.
+	RefreshAhead float64
 
 	// RedisTimeout bounds each operation on Redis: how long a read waits before it
 	// turns to the loader, and a write before it fails. Default 100 ms; at least
@@ -98,10 +125,20 @@ type TTL struct {
 	L1       time.Duration // in this process; default 1 m, at most L2's
 	L2       time.Duration // in Redis; default 1 h, or L1's if that is longer
 	Negative time.Duration // of "not found", in both; default 10 s
+
+	// StaleIfError is how long after its life a value may stand in for a load that
+	// fails or is overdue, unless it was invalidated. Default 0: not at all.
+	StaleIfError time.Duration
+
+	// Idle ends the life of a value that nobody asks for, between that and an eighth
+	// more after the last read; L1 and L2 bound it all the same. Default 0: lives
+	// are as long as they are.
+	Idle time.Duration
 }
 
 func (t TTL) or(d TTL) TTL {
-	return TTL{L1: or(t.L1, d.L1), L2: or(t.L2, d.L2), Negative: or(t.Negative, d.Negative)}
+	return TTL{L1: or(t.L1, d.L1), L2: or(t.L2, d.L2), Negative: or(t.Negative, d.Negative),
+		StaleIfError: or(t.StaleIfError, d.StaleIfError), Idle: or(t.Idle, d.Idle)}
 }
 
 func or[T comparable](v, otherwise T) T {
@@ -125,6 +162,8 @@ func (c Config[V]) withDefaults() Config[V] {
 	c.MaxValueBytes = or(c.MaxValueBytes, 1<<20)
 	c.MaxStaleness = or(c.MaxStaleness, 2*time.Second)
 	c.LoadTimeout = or(c.LoadTimeout, 5*time.Second)
+	c.ErrorBackoff = max(or(c.ErrorBackoff, 250*time.Millisecond), 0)
+	c.RefreshAhead = max(or(c.RefreshAhead, 1), 0)
 	c.RedisTimeout = or(c.RedisTimeout, 100*time.Millisecond)
 	c.RecoveryWindow = or(c.RecoveryWindow, time.Minute)
 	c.Shards = or(c.Shards, 1)
@@ -151,7 +190,20 @@ func (c Config[V]) validate() error {
 		within("RedisTimeout", c.RedisTimeout, time.Millisecond, time.Minute),
 		within("RecoveryWindow", c.RecoveryWindow, time.Second, 24*time.Hour),
 		within("Shards", c.Shards, 1, l2.MaxShards),
+		within("MaxConcurrentLoads", c.MaxConcurrentLoads, 0, 1<<20),
 		c.TTL.validate(c.Redis != nil),
+	}
+	if c.Load != nil && c.LoadItem != nil {
+		errs = append(errs, errors.New("Load and LoadItem are both set, must be one of them"))
+	}
+	if c.LoadSoftTimeout != 0 {
+		errs = append(errs, within("LoadSoftTimeout", c.LoadSoftTimeout, time.Millisecond, c.LoadTimeout-1))
+	}
+	if c.ErrorBackoff != 0 {
+		errs = append(errs, within("ErrorBackoff", c.ErrorBackoff, time.Millisecond, time.Hour))
+	}
+	if !(c.RefreshAhead <= 10) {
+		errs = append(errs, fmt.Errorf("RefreshAhead is %v, must be at most 10", c.RefreshAhead))
 	}
 	if !(c.TTLJitter < 1) {
 		errs = append(errs, fmt.Errorf("TTLJitter is %v, must be below 1", c.TTLJitter))
@@ -179,7 +231,8 @@ func (c Config[V]) validateName() error {
 
 // validate checks lives with their defaults. Redis counts them in milliseconds.
 func (t TTL) validate(redis bool) error {
-	errs := []error{life("TTL.L1", t.L1), life("TTL.L2", t.L2), life("TTL.Negative", t.Negative)}
+	errs := []error{life("TTL.L1", t.L1), life("TTL.L2", t.L2), life("TTL.Negative", t.Negative),
+		life("TTL.StaleIfError", or(t.StaleIfError, -1)), life("TTL.Idle", or(t.Idle, -1))}
 	if redis && t.L2 > 0 && t.L1 > t.L2 {
 		errs = append(errs, fmt.Errorf("TTL.L1 is %v, must not exceed TTL.L2, which is %v", t.L1, t.L2))
 	}

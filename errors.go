@@ -16,6 +16,10 @@ var (
 	// that wraps it; it is remembered for [TTL.Negative], and Get returns it.
 	ErrNotFound = tiered.ErrNotFound
 
+	// ErrNotModified: the value that [Item] showed to the loader is still current.
+	// Loaders return it, or an error that wraps it; Get never does.
+	ErrNotModified = tiered.ErrNotModified
+
 	// ErrClosed: the cache was closed before or during the call.
 	ErrClosed = errors.New("nearcache: cache is closed")
 
@@ -42,7 +46,7 @@ var (
 // cause.
 type TierError struct {
 	Tier string // "L2"
-	Op   string // "set", "invalidate" or "close"
+	Op   string // "set", "invalidate", "expire" or "close"
 	Err  error
 }
 

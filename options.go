@@ -41,6 +41,7 @@ func WithInfo(info *Info) Option { return Option{kind: optionInfo, info: info} }
 // Info describes an answer.
 type Info struct {
 	Source Source
+	Stale  bool // its life is over, and it stands in for what could not be had in time
 }
 
 // Source is where a Get found its answer.

@@ -34,9 +34,81 @@ func newTower() *tower {
 }
 
 func (w *tower) get(ctx context.Context, key string, load func(context.Context) (int, error)) (int, error) {
-	return w.do(ctx, key, tiered.NewTicket(w.epoch, 7), time.Second, func(ctx context.Context) (int, error) {
-		return run(ctx, &w.loads, key, func(ctx context.Context, _ string) (int, error) { return load(ctx) })
+	return w.do(ctx, w.call(key, time.Second, func(ctx context.Context, _ func(int, bool)) (int, error) {
+		return run(ctx, &w.loads, turn{}, load)
+	}))
+}
+
+func (w *tower) call(key string, bound time.Duration, load func(context.Context, func(int, bool)) (int, error)) call[int] {
+	return call[int]{key: key, ticket: tiered.NewTicket(w.epoch, 7), bound: bound, load: load, good: func(int) bool { return true }}
+}
+
+// TestStrictReadersDoNotJoin: a flight asks L1 on its first reader's terms, which
+// may be too lax for a later one.
+func TestStrictReadersDoNotJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTower()
+		release := make(chan struct{})
+		var lax sync.WaitGroup
+		lax.Go(func() {
+			_, _ = w.get(t.Context(), "k", func(context.Context) (int, error) { <-release; return 1, nil })
+		})
+		synctest.Wait()
+		v, err := w.do(t.Context(), w.call("k", time.Millisecond, func(context.Context, func(int, bool)) (int, error) { return 2, nil }))
+		close(release)
+		lax.Wait()
+		if v != 2 || err != nil {
+			t.Fatalf("joined a flight whose first reader accepts more: %d, %v", v, err)
+		}
 	})
+}
+
+// TestStandIns: an old value is answered to those who join later if it was expired
+// softly, and to all when their patience is over; the load goes on without them.
+func TestStandIns(t *testing.T) {
+	for name, c := range map[string]struct {
+		soft        bool
+		first, next time.Duration // when the first caller and a later one are answered
+	}{
+		"expired softly": {true, time.Second, 0},
+		"life over":      {false, time.Second, time.Second - time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newTower()
+				w.patience = time.Second
+				var landed atomic.Bool
+				began := time.Now()
+				get := func() (int, time.Duration) {
+					v, err := w.do(t.Context(), w.call("k", time.Second, func(ctx context.Context, offer func(int, bool)) (int, error) {
+						offer(1, c.soft)
+						time.Sleep(time.Minute)
+						landed.Store(ctx.Err() == nil)
+						return 2, nil
+					}))
+					if err != nil {
+						t.Error(err)
+					}
+					return v, time.Since(began)
+				}
+				var callers sync.WaitGroup
+				callers.Go(func() {
+					if v, after := get(); v != 1 || after != c.first {
+						t.Errorf("the first caller was answered %d after %v, want 1 after %v", v, after, c.first)
+					}
+				})
+				time.Sleep(time.Millisecond)
+				if v, after := get(); v != 1 || after != time.Millisecond+c.next {
+					t.Errorf("a later caller was answered %d after %v, want 1 after %v", v, after, time.Millisecond+c.next)
+				}
+				callers.Wait()
+				time.Sleep(2 * time.Minute)
+				if !landed.Load() {
+					t.Error("the load was cancelled when the callers had their answers")
+				}
+			})
+		})
+	}
 }
 
 func TestOneLoadForAll(t *testing.T) {

@@ -9,12 +9,14 @@ import (
 // Stats is a snapshot of a cache's counters since New. They are read one after
 // the other, so sums may be off by what happened meanwhile.
 type Stats struct {
-	L1Hits     uint64 // answered by L1
-	L1Misses   uint64 // asked L1 in vain; reads with SkipL1 do not ask
-	L2Hits     uint64 // fetched from Redis, for one caller or many
-	Loads      uint64 // calls of the loader
-	LoadErrors uint64 // of these, neither value nor ErrNotFound
-	L1Bytes    int64  // approximate memory of L1 now
+	L1Hits      uint64 // answered by L1
+	L1Misses    uint64 // asked L1 in vain; reads with SkipL1 do not ask
+	L2Hits      uint64 // fetched from Redis, for one caller or many
+	Loads       uint64 // calls of the loader
+	LoadErrors  uint64 // of these, neither value nor ErrNotFound
+	Refreshes   uint64 // reads that began to replace an entry before its life was over
+	StaleServed uint64 // answers whose life was over
+	L1Bytes     int64  // approximate memory of L1 now
 
 	Sets          uint64
 	Invalidations uint64 // keys
@@ -42,7 +44,11 @@ type Latency struct {
 }
 
 // Stats returns a snapshot. It takes microseconds; do not call it per request.
-func (c *Cache[V]) Stats() Stats { return stats(c.tiers.Stats()) }
+func (c *Cache[V]) Stats() Stats {
+	s := stats(c.tiers.Stats())
+	s.Refreshes, s.StaleServed = c.refreshes.Load(), c.staleServed.Load()
+	return s
+}
 
 func stats(t tiered.Stats) Stats {
 	return Stats{

@@ -27,7 +27,7 @@ func TestStorm(t *testing.T) {
 	if testing.Short() {
 		length = 2 * time.Second
 	}
-	s := newScene(t, redistest.Start(t), 3, 50, bound)
+	s := newScene(t, redistest.Start(t), 3, 50, bound, func(c *nearcache.Config[product]) { c.RedisTimeout = calm })
 	heard := s.listen(t)
 	stop := s.readers(t)
 	keys := make([]string, distinct)

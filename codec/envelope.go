@@ -4,29 +4,79 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
 
 // Header is what an envelope says of the value in it.
 type Header struct {
-	Codec    byte
-	Negative bool   // known not to exist; the payload is empty
-	Epoch    uint64 // the shard's epoch that Birth belongs to
-	Birth    uint64 // sequence number at which the load or write began
-	Expires  int64  // end of its life in milliseconds of the server's clock; 0: none
+	Codec      byte
+	Negative   bool          // known not to exist; there is no payload
+	Compressed bool          // the payload is what a Compressor made of it
+	Cost       time.Duration // that the load took, in whole microseconds, an hour at most
+	Epoch      uint64        // the shard's epoch that Birth belongs to
+	Birth      uint64        // sequence number at which the load or write began
+	Expires    int64         // end of its life in milliseconds of the server's clock
+	Validator  string        // by which the source tells whether the value is still current
+
+	// These are rewritten in place, by scripts; Finish writes the zero values.
+	Expired bool // before its time
+	Claim   Claim
 }
 
-// The envelope, big endian: magic (2 bytes), format version, codec, flags,
-// three zero bytes, epoch (8), birth (8), expires (8), xxhash64 of everything else (8),
-// payload. The first byte of the magic never begins msgpack, JSON or text.
+// Claim is a lease on the refreshing of a value that stays where it is. The zero
+// Claim is none.
+type Claim struct {
+	Kind  ClaimKind
+	Token string // that it was taken with: 16 bytes
+	Until int64  // its end in milliseconds of the server's clock
+}
+
+// ClaimKind says what the holder of a claim does.
+type ClaimKind byte
+
 const (
-	magic      = 0xC14E
-	format     = 1
-	negative   = 1 << 0
-	sumOffset  = 32
-	headerSize = 40
+	NoClaim   ClaimKind = 0
+	Loading   ClaimKind = 'L'
+	AwaitedBy ClaimKind = 'W' // loading, and somebody waits for it
+	BackOff   ClaimKind = 'B' // its load failed: nobody is to try until its end
 )
+
+// The envelope, numbers big endian. What scripts rewrite is text of fixed width,
+// which Lua can compare and redis-cli shows; it is covered by no checksum, and a
+// reader that finds anything unexpected there takes it for foreign.
+//
+//	 0  magic (2), format version (1)
+//	 3  'F', or 'X' once expired before its time
+//	 4  claim: kind or '-', token (16), end in decimal milliseconds (13)
+//	34  codec (1), flags (1), length of the validator (2), cost in µs (4)
+//	42  epoch (8), birth (8), expires (8)
+//	66  xxhash64 of validator and payload (8), xxhash64 of all above it but the text (8)
+//	82  validator, payload
+//
+// The first byte of the magic never begins msgpack, JSON or text. The header has
+// a checksum of its own, so that it can be renewed without the payload.
+const (
+	magic       = 0xC14E
+	format      = 1
+	negative    = 1 << 0
+	compressed  = 1 << 1
+	flags       = negative | compressed
+	stateOffset = 3
+	claimOffset = 4
+	tokenOffset = 5
+	untilOffset = 21
+	fixedOffset = 34
+	bodySum     = 66
+	headSum     = 74
+	HeaderSize  = 82 // bytes of a header without the validator
+	noClaim     = "-00000000000000000000000000000"
+)
+
+// MaxValidator bounds the bytes of a validator.
+const MaxValidator = 1024
 
 // Why an envelope was not opened. Callers count these and load anew.
 var (
@@ -35,51 +85,104 @@ var (
 	ErrChecksum = errors.New("envelope is corrupt")
 )
 
-// Begin appends room for a header to dst; the payload is appended after it and
-// [Finish] fills in the header, so nothing is copied.
-func Begin(dst []byte) []byte { return append(dst, make([]byte, headerSize)...) }
+// Begin appends room for a header and the validator to dst; the payload is
+// appended after them and [Finish] fills in the header, so nothing is copied.
+func Begin(dst []byte, validator string) []byte {
+	return append(append(dst, make([]byte, HeaderSize)...), validator...)
+}
 
 // Finish writes the header of the envelope that begins at buf[0].
 func Finish(buf []byte, h Header) {
-	var flags byte
-	if h.Negative {
-		flags = negative
-	}
+	binary.BigEndian.PutUint64(buf[bodySum:], xxhash.Sum64(buf[HeaderSize:]))
+	writeHead(buf, h)
+}
+
+// Renewed returns the header of an envelope that has the same validator and
+// payload as the one that begins with old, which must be at least its header.
+func Renewed(old []byte, h Header) []byte {
+	buf := append([]byte(nil), old[:HeaderSize]...)
+	writeHead(buf, h)
+	return buf
+}
+
+// writeHead writes all of a header but the body's checksum.
+func writeHead(buf []byte, h Header) {
 	binary.BigEndian.PutUint16(buf, magic)
-	copy(buf[2:8], []byte{format, h.Codec, flags, 0, 0, 0})
-	binary.BigEndian.PutUint64(buf[8:], h.Epoch)
-	binary.BigEndian.PutUint64(buf[16:], h.Birth)
-	binary.BigEndian.PutUint64(buf[24:], uint64(h.Expires))
-	binary.BigEndian.PutUint64(buf[sumOffset:], checksum(buf))
+	buf[2] = format
+	buf[stateOffset] = 'F'
+	copy(buf[claimOffset:], noClaim)
+	buf[34], buf[35] = h.Codec, 0
+	if h.Negative {
+		buf[35] |= negative
+	}
+	if h.Compressed {
+		buf[35] |= compressed
+	}
+	binary.BigEndian.PutUint16(buf[36:], uint16(len(h.Validator)))
+	binary.BigEndian.PutUint32(buf[38:], uint32(min(h.Cost, time.Hour).Microseconds()))
+	binary.BigEndian.PutUint64(buf[42:], h.Epoch)
+	binary.BigEndian.PutUint64(buf[50:], h.Birth)
+	binary.BigEndian.PutUint64(buf[58:], uint64(h.Expires))
+	binary.BigEndian.PutUint64(buf[headSum:], sumOfHead(buf))
+}
+
+// sumOfHead covers the payload by its checksum, and not what scripts rewrite.
+func sumOfHead(buf []byte) uint64 {
+	var b [3 + headSum - fixedOffset]byte
+	copy(b[:], buf[:3])
+	copy(b[3:], buf[fixedOffset:headSum])
+	return xxhash.Sum64(b[:])
 }
 
 // Open checks an envelope and returns its header and its payload, which is a
 // part of data.
-func Open(data []byte) (Header, []byte, error) {
-	if len(data) < headerSize || binary.BigEndian.Uint16(data) != magic {
+func Open(data []byte) (h Header, payload []byte, err error) {
+	if len(data) < HeaderSize || binary.BigEndian.Uint16(data) != magic {
 		return Header{}, nil, ErrForeign
 	}
-	if data[2] != format || data[4]&^negative != 0 {
+	if data[2] != format || data[35]&^flags != 0 {
 		return Header{}, nil, fmt.Errorf("%w: version %d, flags %#x; known are %d and %#x",
-			ErrVersion, data[2], data[4], format, negative)
+			ErrVersion, data[2], data[35], format, flags)
 	}
-	if binary.BigEndian.Uint64(data[sumOffset:]) != checksum(data) {
+	body := data[HeaderSize:]
+	validator := int(binary.BigEndian.Uint16(data[36:]))
+	if binary.BigEndian.Uint64(data[headSum:]) != sumOfHead(data) || validator > len(body) ||
+		binary.BigEndian.Uint64(data[bodySum:]) != xxhash.Sum64(body) {
 		return Header{}, nil, ErrChecksum
 	}
-	return Header{
-		Codec:    data[3],
-		Negative: data[4]&negative != 0,
-		Epoch:    binary.BigEndian.Uint64(data[8:]),
-		Birth:    binary.BigEndian.Uint64(data[16:]),
-		Expires:  int64(binary.BigEndian.Uint64(data[24:])),
-	}, data[headerSize:], nil
+	h = Header{
+		Codec:      data[34],
+		Negative:   data[35]&negative != 0,
+		Compressed: data[35]&compressed != 0,
+		Cost:       time.Duration(binary.BigEndian.Uint32(data[38:])) * time.Microsecond,
+		Epoch:      binary.BigEndian.Uint64(data[42:]),
+		Birth:      binary.BigEndian.Uint64(data[50:]),
+		Expires:    int64(binary.BigEndian.Uint64(data[58:])),
+		Validator:  string(body[:validator]),
+	}
+	if h.Expired, h.Claim, err = rewritten(data); err != nil {
+		return Header{}, nil, err
+	}
+	return h, body[validator:], nil
 }
 
-// checksum covers the payload by its hash and the header by being mixed in, so
-// that one pass over the payload is enough.
-func checksum(data []byte) uint64 {
-	var b [sumOffset + 8]byte
-	copy(b[:], data[:sumOffset])
-	binary.BigEndian.PutUint64(b[sumOffset:], xxhash.Sum64(data[headerSize:]))
-	return xxhash.Sum64(b[:])
+// rewritten reads what scripts rewrite in place.
+func rewritten(data []byte) (expired bool, c Claim, err error) {
+	state, kind := data[stateOffset], data[claimOffset]
+	if state != 'F' && state != 'X' {
+		return false, Claim{}, fmt.Errorf("%w: state %q", ErrForeign, state)
+	}
+	expired = state == 'X'
+	switch ClaimKind(kind) {
+	case '-':
+		return expired, Claim{}, nil
+	case Loading, AwaitedBy, BackOff:
+	default:
+		return false, Claim{}, fmt.Errorf("%w: claim %q", ErrForeign, kind)
+	}
+	until, err := strconv.ParseUint(string(data[untilOffset:fixedOffset]), 10, 63)
+	if err != nil {
+		return false, Claim{}, fmt.Errorf("%w: end of a claim: %w", ErrForeign, err)
+	}
+	return expired, Claim{ClaimKind(kind), string(data[tokenOffset:untilOffset]), int64(until)}, nil
 }

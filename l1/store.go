@@ -12,14 +12,42 @@ import (
 // Entry is a decoded value with what the read needs to judge it. It is shared
 // by all readers and must not change once it was handed to [Store.Put].
 type Entry[V any] struct {
-	Key      string
-	Value    V
-	Epoch    *Epoch
-	Stamp    Stamp   // the newest change that the value is known to reflect
-	Born     Instant // when that read began
-	Expires  Instant
-	Negative bool // known not to exist; Value is zero
+	Key     string
+	Value   V
+	Epoch   *Epoch
+	Stamp   Stamp   // the newest change that the value is known to reflect
+	Born    Instant // when that read began
+	Expires Instant // end of its life
+	Attend  Instant // a hit from then on has something to do beside answering; 0: at Expires
+	Keep    uint32  // milliseconds after its life in which it may stand in for a load that fails
+	Cost    uint32  // microseconds that it took to get the value
+	Rare    *Rare   // nil for most entries, which saves them its memory
 }
+
+// Rare is what most entries do without.
+type Rare struct {
+	Err       error         // what is answered instead of the value, which is zero
+	Stale     bool          // the value's life is over at the source; it stands in for what cannot be had
+	Soft      bool          // the value was expired before its time
+	Validator string        // of the value, for the source to compare
+	Idle      time.Duration // ends a life in which nobody asks; 0: does not
+	Cap       Instant       // end of that life however often it is asked for
+}
+
+// Gone is when the entry is of no more use.
+func (e *Entry[V]) Gone() Instant {
+	return e.Expires.Add(time.Duration(e.Keep) * time.Millisecond)
+}
+
+// Sight is what a look at the store has found.
+type Sight uint8
+
+const (
+	Miss  Sight = iota
+	Hit         // an entry to be answered, and no more
+	Due         // an entry to be answered, and to be attended to
+	Spent       // an entry whose life is over, and that may stand in for a load that fails
+)
 
 // overhead is what an entry costs beside its key and its value: Ristretto's
 // maps and policy (about 172 bytes, measured as heap growth per entry) and the
@@ -82,22 +110,29 @@ func (s *Store[V]) Hash(key string) uint64 { return maphash.String(s.seed, key) 
 // Get returns the entry of key if it is believed by a reader that accepts
 // bound of staleness. It takes no lock of ours, reads the clock once and
 // allocates nothing.
-func (s *Store[V]) Get(key string, bound time.Duration) (*Entry[V], bool) {
+func (s *Store[V]) Get(key string, bound time.Duration) (*Entry[V], Sight) {
 	in, ok := s.gate.enter()
 	if !ok {
-		return nil, false
+		return nil, Miss
 	}
 	hash := s.Hash(key)
 	e, ok := s.cache.Get(hash)
 	s.gate.leave(in)
 	if !ok || e.Key != key {
-		return nil, false
+		return nil, Miss
 	}
 	now := Now()
-	if now >= e.Expires || !e.Epoch.believes(hash, e.Stamp, e.Born, now, bound) {
-		return nil, false
+	switch {
+	case !e.Epoch.believes(hash, e.Stamp, e.Born, now, bound):
+		return nil, Miss
+	case now < e.Attend:
+		return e, Hit
+	case now < e.Expires:
+		return e, Due
+	case now < e.Gone():
+		return e, Spent
 	}
-	return e, true
+	return nil, Miss
 }
 
 // Put offers e to the store, which may refuse it: what is rarely asked for
@@ -108,6 +143,9 @@ func (s *Store[V]) Put(e *Entry[V]) {
 	defer s.writing.RUnlock()
 	if s.closed {
 		return
+	}
+	if e.Attend == 0 {
+		e.Attend = e.Expires
 	}
 	s.cache.Set(s.Hash(e.Key), e, int64(overhead+len(e.Key)+s.size(e.Value)))
 }
@@ -185,7 +223,7 @@ func (s *Store[V]) sweep() {
 func (s *Store[V]) dead(now Instant) []uint64 {
 	var hashes []uint64
 	s.cache.IterValues(func(e *Entry[V]) (stop bool) {
-		if hash := s.Hash(e.Key); now >= e.Expires || e.Stamp < e.Epoch.Floor(hash) {
+		if hash := s.Hash(e.Key); now >= e.Gone() || e.Stamp < e.Epoch.Floor(hash) {
 			hashes = append(hashes, hash)
 		}
 		return false

@@ -26,7 +26,7 @@ func filled(t *testing.T) (*Store[string], *Epoch) {
 	epoch.Prove(Now())
 	s.Put(&Entry[string]{Key: "k", Value: "v", Epoch: epoch, Stamp: 10, Born: Now(), Expires: Always})
 	s.cache.Wait()
-	if e, ok := s.Get("k", second); !ok || e.Value != "v" {
+	if e, saw := s.Get("k", second); saw != Hit || e.Value != "v" {
 		t.Fatal("what was put is not a hit")
 	}
 	return s, epoch
@@ -57,7 +57,7 @@ func TestDisbelief(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, epoch := filled(t)
 				spoil(s, epoch)
-				if e, ok := s.Get("k", second); ok {
+				if e, saw := s.Get("k", second); saw != Miss {
 					t.Fatalf("hit: %+v", e)
 				}
 			})
@@ -76,12 +76,30 @@ func TestBelief(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, epoch := filled(t)
 				keep(s, epoch)
-				if _, ok := s.Get("k", second); !ok {
+				if _, saw := s.Get("k", second); saw != Hit {
 					t.Fatal("miss")
 				}
 			})
 		})
 	}
+}
+
+// TestSights: what becomes of an entry as time passes.
+func TestSights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, epoch := filled(t)
+		epoch.Prove(Always)
+		now := Now()
+		s.Put(&Entry[string]{Key: "k", Epoch: epoch, Stamp: 10,
+			Attend: now.Add(second), Expires: now.Add(2 * second), Keep: 1000})
+		s.cache.Wait()
+		for _, want := range []Sight{Hit, Due, Spent, Miss} {
+			if e, saw := s.Get("k", second); saw != want || saw != Miss && e == nil {
+				t.Errorf("%v later: saw %d, want %d", Now().Sub(now), saw, want)
+			}
+			time.Sleep(second)
+		}
+	})
 }
 
 // TestSweep: the memory of an expired entry is freed in bounded time.
@@ -102,7 +120,7 @@ func TestSweep(t *testing.T) {
 func TestReclaim(t *testing.T) {
 	s, _ := filled(t)
 	s.Reclaim("k", 10)
-	if _, ok := s.Get("k", second); !ok {
+	if _, saw := s.Get("k", second); saw != Hit {
 		t.Fatal("an entry as new as the change was freed")
 	}
 	s.Reclaim("k", 11)
@@ -179,7 +197,7 @@ func TestCloseUnderUse(t *testing.T) {
 		users.Go(s.Close)
 		users.Go(s.Close)
 		users.Wait()
-		if _, ok := s.Get("0 0", second); ok {
+		if _, saw := s.Get("0 0", second); saw != Miss {
 			t.Fatal("hit after Close")
 		}
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	OpInvalidate = "i"
 	OpSet        = "s"
+	OpExpire     = "x"
 	OpClear      = "c"
 	OpEpoch      = "e" // an epoch has begun
 	OpWake       = "w" // a lease has ended; not a change, carries no number
@@ -27,6 +28,13 @@ const MaxKeys = 512
 // the change.
 func (s *Store) Invalidate(ctx context.Context, shard int, keys []string) (Record, error) {
 	r, _, err := s.change(ctx, shard, OpInvalidate, keys)
+	return r, err
+}
+
+// Expire marks the values of keys as past their lives and leaves them where they
+// are; otherwise it is like Invalidate.
+func (s *Store) Expire(ctx context.Context, shard int, keys []string) (Record, error) {
+	r, _, err := s.change(ctx, shard, OpExpire, keys)
 	return r, err
 }
 

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nearcache/nearcache/internal/guard"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -89,13 +88,13 @@ func reply(record, value *redis.StringCmd, leased bool) (r Reply, err error) {
 	return r, nil
 }
 
-// maxToken is longer than any token that an instance makes.
-const maxToken = 64
+// tokenLen is the length of a token.
+const tokenLen = 16
 
 // leaseToken tells a lease from an envelope: 'L' or, once somebody waits, 'W',
 // and the token.
 func leaseToken(data []byte) (string, bool) {
-	if len(data) < 2 || len(data) > maxToken || data[0] != 'L' && data[0] != 'W' {
+	if len(data) != 1+tokenLen || data[0] != 'L' && data[0] != 'W' {
 		return "", false
 	}
 	return string(data[1:]), true
@@ -110,31 +109,6 @@ func (s *Store) Drop(ctx context.Context, key string, bad Reply, token string, l
 		length = -1
 	}
 	return succeeded(s.eval(ctx, dropScript, []string{s.valueKey(key)}, length, head, token, lease.Milliseconds()))
-}
-
-// Flag asks the holder of a lease for a wake-up when it ends; false means
-// that it has ended already.
-func (s *Store) Flag(ctx context.Context, key, holder string) (bool, error) {
-	return succeeded(s.eval(ctx, flagScript, []string{s.valueKey(key)}, holder))
-}
-
-// Fill replaces the lease by the value loaded under it, and reports false if
-// the lease, its epoch or the server is not the same any more.
-func (s *Store) Fill(ctx context.Context, key, token, epoch string, envelope []byte, life time.Duration) (bool, error) {
-	k := &s.space.shards[s.Shard(key)]
-	if guard.Removed(guard.Lease) {
-		err := s.do(ctx, func(p redis.Pipeliner) { p.Set(ctx, k.values+key, envelope, life) })
-		return err == nil, err
-	}
-	return succeeded(s.eval(ctx, fillScript, []string{k.values + key, k.record},
-		token, epoch, envelope, life.Milliseconds(), k.channel, Body(key)))
-}
-
-// Release gives a lease back whose load failed.
-func (s *Store) Release(ctx context.Context, key, token, epoch string) error {
-	_, err := s.eval(ctx, releaseScript, []string{s.valueKey(key)},
-		token, epoch, s.space.shards[s.Shard(key)].channel, Body(key))
-	return err
 }
 
 func (s *Store) valueKey(key string) string {

@@ -18,6 +18,8 @@ var (
 	releaseScript = script("release")
 	flagScript    = script("flag")
 	dropScript    = script("drop")
+	claimScript   = script("claim")
+	touchScript   = script("touch")
 )
 
 // script joins a script to the prelude that all of them share. EVALSHA sends

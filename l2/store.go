@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,7 +31,6 @@ type Store struct {
 	logLen   int
 
 	overrun error
-	tokens  atomic.Uint64
 	breaker breaker
 	calls   chan *call
 	stop    chan struct{}
@@ -121,11 +119,9 @@ func (s *Store) Agree(ctx context.Context) error {
 	return err
 }
 
-// Token returns a new lease token. It is unique to one load, not to this
-// process: a token that is used twice lets a late fill replace a newer lease.
-func (s *Store) Token() string {
-	return s.instance + "." + strconv.FormatUint(s.tokens.Add(1), 36)
-}
+// Token returns a new token for a lease or claim. It is unique to one load, not to
+// this process: a token that is used twice lets a late fill replace a newer lease.
+func (s *Store) Token() string { return nonce() }
 
 // nonce returns 16 random hexadecimal digits.
 func nonce() string {

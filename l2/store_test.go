@@ -105,7 +105,7 @@ func TestWaiterIsWoken(t *testing.T) {
 			return err
 		},
 		"release": func(s *Store, token, epoch string) error {
-			return s.Release(context.Background(), "k", token, epoch)
+			return s.Release(context.Background(), "k", token, epoch, 0)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

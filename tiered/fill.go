@@ -9,29 +9,15 @@ import (
 	"github.com/nearcache/nearcache/codec"
 )
 
-// fill writes what was loaded under a lease to L2, off the caller's path. It
-// publishes nothing unless somebody waits for the lease.
-func (t *Tiers[V]) fill(q Query[V], a Answer[V], g grant) {
-	life := q.TTL.L2
-	if a.Negative {
-		life = min(life, q.TTL.Negative)
-	}
-	if life = t.jittered(life); g.token == "" || life < time.Millisecond {
-		t.giveBack(q.Key, g)
+// fill writes what was loaded under a lease or claim to L2, where it lives for
+// life, off the caller's path. It publishes nothing unless somebody waits.
+func (t *Tiers[V]) fill(q Query[V], g grant[V], c content[V], life time.Duration) {
+	if g.token == "" || life < time.Millisecond {
+		t.giveBack(q.Key, &g, 0)
 		return
 	}
 	t.running.Go(func() {
-		ctx := context.Background() // the store bounds it
-		envelope, err := t.pack(q.Key, a)
-		if err == nil {
-			err = t.seal(envelope, q.Key, a.Negative, g.record.Epoch, g.record.Seq, life)
-		}
-		if err != nil {
-			t.faults.note("loaded value", err)
-			_ = t.l2.Release(ctx, q.Key, g.token, g.record.Epoch)
-			return
-		}
-		kept, err := t.l2.Fill(ctx, q.Key, g.token, g.record.Epoch, envelope, life)
+		kept, err := t.fillNow(q, g, c, life)
 		switch {
 		case err != nil:
 			t.counters.redisErrors.Add(1)
@@ -41,44 +27,85 @@ func (t *Tiers[V]) fill(q Query[V], a Answer[V], g grant) {
 	})
 }
 
-// giveBack returns a lease that will not be filled, off the caller's path.
-func (t *Tiers[V]) giveBack(key string, g grant) {
-	if g.token == "" {
+func (t *Tiers[V]) fillNow(q Query[V], g grant[V], c content[V], life time.Duration) (kept bool, err error) {
+	ctx := context.Background() // the store bounds it
+	h, err := t.header(q.Key, c, g.record.Epoch, g.record.Seq, life)
+	if err != nil {
+		return false, err
+	}
+	expiry := t.expiry(life, q.TTL, c.err != nil)
+	if c.unmodified && g.claimed.Data != nil {
+		if header, ok := renewed(g.claimed.Data, h); ok {
+			return t.l2.Renew(ctx, q.Key, g.token, g.record.Epoch, header, expiry)
+		}
+	}
+	envelope, err := t.pack(q.Key, c, h)
+	if err != nil {
+		t.faults.note("loaded value", err)
+		return true, t.l2.Release(ctx, q.Key, g.token, g.record.Epoch, 0)
+	}
+	return t.l2.Fill(ctx, q.Key, g.token, g.record.Epoch, envelope, expiry)
+}
+
+// renewed returns the header h for the value that old is the envelope of; ok is
+// false if it needs a new envelope.
+func renewed(old []byte, h codec.Header) (header []byte, ok bool) {
+	was, _, err := codec.Open(old)
+	if err != nil || was.Validator != h.Validator || was.Negative {
+		return nil, false
+	}
+	h.Compressed = was.Compressed
+	return codec.Renewed(old, h), true
+}
+
+// giveBack returns a lease or claim that will not be filled, off the caller's path.
+// Nobody can claim the value again before backOff is over.
+func (t *Tiers[V]) giveBack(key string, g *grant[V], backOff time.Duration) {
+	token, epoch := g.token, g.record.Epoch
+	if token == "" {
 		return
 	}
+	g.token = ""
 	t.running.Go(func() {
 		// If it fails the lease ends by itself.
-		_ = t.l2.Release(context.Background(), key, g.token, g.record.Epoch)
+		_ = t.l2.Release(context.Background(), key, token, epoch, backOff)
 	})
 }
 
-// pack encodes a value, with room for the envelope's header before it.
-func (t *Tiers[V]) pack(key string, a Answer[V]) (_ []byte, err error) {
-	buf := codec.Begin(make([]byte, 0, 256))
-	header := len(buf)
-	if !a.Negative {
-		if buf, err = encode(t.cfg.Codec, buf, a.Value); err != nil {
+// header says of content what its envelope needs. birth is the number of the newest
+// change that its load or write is known to have come after.
+func (t *Tiers[V]) header(key string, c content[V], epoch string, birth uint64, life time.Duration) (codec.Header, error) {
+	id, err := strconv.ParseUint(epoch, 16, 64)
+	if err != nil {
+		return codec.Header{}, fmt.Errorf("epoch %q is no 16 hexadecimal digits: %w", epoch, err)
+	}
+	h := codec.Header{
+		Codec: t.cfg.Codec.ID(), Negative: c.err != nil, Cost: c.cost, Epoch: id, Birth: birth, Validator: c.validator,
+		Expires: (t.shardOf(key).clock() + life.Microseconds()) / 1000,
+	}
+	if len(h.Validator) > codec.MaxValidator {
+		t.faults.note("validator", fmt.Errorf("the validator of key %.64q is %d bytes, must be %d at most: not kept",
+			key, len(h.Validator), codec.MaxValidator))
+		h.Validator = ""
+	}
+	return h, nil
+}
+
+// pack writes content into an envelope.
+func (t *Tiers[V]) pack(key string, c content[V], h codec.Header) ([]byte, error) {
+	buf := codec.Begin(make([]byte, 0, 256), h.Validator)
+	start := len(buf)
+	if c.err == nil {
+		var err error
+		if buf, err = encode(t.cfg.Codec, buf, c.value); err != nil {
 			return nil, err
 		}
 	}
-	if n := len(buf) - header; n > t.cfg.MaxValueBytes {
+	if n := len(buf) - start; n > t.cfg.MaxValueBytes {
 		return nil, &SizeError{Key: key, Bytes: n, Limit: t.cfg.MaxValueBytes}
 	}
+	codec.Finish(buf, h)
 	return buf, nil
-}
-
-// seal writes the header of a packed value. birth is the number of the newest
-// change that its load or write is known to have come after.
-func (t *Tiers[V]) seal(buf []byte, key string, negative bool, epoch string, birth uint64, life time.Duration) error {
-	id, err := strconv.ParseUint(epoch, 16, 64)
-	if err != nil {
-		return fmt.Errorf("epoch %q is no 16 hexadecimal digits: %w", epoch, err)
-	}
-	codec.Finish(buf, codec.Header{
-		Codec: t.cfg.Codec.ID(), Negative: negative, Epoch: id, Birth: birth,
-		Expires: (t.shardOf(key).clock() + life.Microseconds()) / 1000,
-	})
-	return nil
 }
 
 // SizeError says that a value is larger than it may be in L2.

@@ -3,13 +3,10 @@ package tiered
 import (
 	"context"
 	"errors"
-	"math"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
 	"github.com/nearcache/nearcache/codec"
-	"github.com/nearcache/nearcache/internal/guard"
 	"github.com/nearcache/nearcache/l1"
 	"github.com/nearcache/nearcache/l2"
 )
@@ -19,12 +16,9 @@ var (
 	ErrMiss = errors.New("nearcache: no tier has the key and there is no loader")
 	// ErrNotFound: there is no such value at the source. Loaders return it.
 	ErrNotFound = errors.New("nearcache: not found")
+	// ErrNotModified: the value that a loader was shown is still current.
+	ErrNotModified = errors.New("nearcache: not modified")
 )
-
-// TTL is the life of an entry in each tier; a negative one keeps it out of it.
-type TTL struct {
-	L1, L2, Negative time.Duration
-}
 
 // Source is where a value came from.
 type Source uint8
@@ -37,32 +31,64 @@ const (
 
 // Answer is the outcome of a read.
 type Answer[V any] struct {
-	Value    V
-	Negative bool // there is no such value; Value is zero
-	Source   Source
+	Value  V
+	Err    error // answered instead of Value: ErrNotFound, or a failure that is not to be repeated yet
+	Source Source
+	Stale  bool // Value's life is over, and it stands in for what cannot be had
+
+	Failed error  // what a stale value stands in for
+	ticket Ticket // of a stale value that is to be judged again when it is answered
 }
 
-// Query is one read beyond L1.
+// Good reports whether a reader that accepts bound of staleness may be given the
+// answer now. What stands in must not have been invalidated since.
+func (a Answer[V]) Good(bound time.Duration) bool {
+	return a.ticket.Epoch == nil || a.ticket.Current(bound)
+}
+
+// AnswerOf returns what an entry of L1 answers.
+func AnswerOf[V any](e *l1.Entry[V]) Answer[V] {
+	a := Answer[V]{Value: e.Value, Source: FromL1}
+	if e.Rare != nil {
+		a.Err, a.Stale = e.Rare.Err, e.Rare.Stale
+	}
+	return a
+}
+
+// Query is one read beyond L1, for all who join it.
 type Query[V any] struct {
-	Key    string
-	Bound  time.Duration // of staleness; 0 skips L1
-	Ticket Ticket
-	TTL    TTL
-	Load   func(context.Context, string) (V, error) // nil: none
+	Key     string
+	Bound   time.Duration // of staleness; 0 skips L1
+	Ticket  Ticket
+	TTL     TTL
+	Load    Loader[V]                                  // nil: none
+	Turn    func(ctx context.Context, wait bool) error // takes a place among the loads in flight
+	Offer   func(a Answer[V], soft bool)               // tells of a value that may stand in while the load goes on
+	Refresh bool                                       // L1's entry is still good, and due to be replaced
 }
 
 // Lookup reads L1 alone.
-func (t *Tiers[V]) Lookup(key string, bound time.Duration) (*l1.Entry[V], bool) {
-	e, ok := t.l1.Get(key, bound)
-	if !ok {
+func (t *Tiers[V]) Lookup(key string, bound time.Duration) (*l1.Entry[V], l1.Sight) {
+	e, saw := t.l1.Get(key, bound)
+	if saw == l1.Miss || saw == l1.Spent {
 		t.counters.misses.Add(1)
 	}
-	return e, ok
+	return e, saw
 }
 
 // Ticket returns the ticket of a read of key that begins now.
 func (t *Tiers[V]) Ticket(key string) Ticket {
 	return NewTicket(t.shardOf(key).epoch.Load(), t.l1.Hash(key))
+}
+
+// grant is what a read may do with what it finds: keep it in L1 under the
+// ticket, and fill L2 if it holds a lease or a claim.
+type grant[V any] struct {
+	Ticket
+	token   string   // of the lease or claim; empty: none
+	claimed l2.Reply // the value that the token claims; Data is nil for a lease
+	record  l2.Record
+	old     known[V] // the newest value that is known, if any
 }
 
 // Fetch reads L2, and loads what it does not hold. Whatever is wrong with
@@ -71,52 +97,51 @@ func (t *Tiers[V]) Ticket(key string) Ticket {
 // It looks into L1 once more: between its caller's look and the start of its
 // flight, another flight may have landed.
 func (t *Tiers[V]) Fetch(ctx context.Context, q Query[V]) (Answer[V], error) {
+	g := grant[V]{Ticket: q.Ticket}
 	if q.Bound > 0 {
-		if e, ok := t.l1.Get(q.Key, q.Bound); ok {
-			return Answer[V]{Value: e.Value, Negative: e.Negative, Source: FromL1}, nil
+		e, saw := t.l1.Get(q.Key, q.Bound)
+		switch {
+		case saw == l1.Hit, saw == l1.Due && !t.due(q, e):
+			return AnswerOf(e), nil
+		case saw != l1.Miss:
+			g.old = knownOf(e, g.Hash)
 		}
 		t.counters.relooks.Add(1)
 	}
 	s := t.shardOf(q.Key)
 	if !t.readable(s, q) {
-		return t.load(ctx, q, grant{Ticket: q.Ticket})
+		return t.load(ctx, q, g)
 	}
+	return t.fetch(ctx, s, q, g)
+}
+
+// fetch asks L2 until it has a value, a lease or a claim, or no patience left.
+func (t *Tiers[V]) fetch(ctx context.Context, s *shard, q Query[V], g grant[V]) (Answer[V], error) {
 	patience := l1.Now().Add(t.lease)
 	for try := 0; ; try++ {
-		g := grant{Ticket: q.Ticket}
-		if q.Load != nil {
-			g.token = t.l2.Token()
-		}
-		g.Born = l1.Now()
-		reply, err := t.l2.Read(ctx, q.Key, g.token, t.lease)
-		if err != nil {
-			t.counters.redisErrors.Add(1)
-			return t.load(ctx, q, grant{Ticket: q.Ticket})
-		}
-		if !t.trusts(s, q, reply) {
-			if reply.State == l2.Leased {
-				t.giveBack(q.Key, g)
-			}
-			return t.load(ctx, q, grant{Ticket: q.Ticket})
-		}
-		g.record = reply.Record
-		g.Stamp = max(g.Stamp, l1.StampOf(reply.Record.Seq))
-		switch reply.State {
-		case l2.Absent, l2.Leased:
+		reply, ok := t.ask(ctx, s, q, &g)
+		if !ok {
 			return t.load(ctx, q, g)
-		case l2.Present, l2.Foreign:
-			if a, ok := t.open(s, q, g, reply); ok {
+		}
+		holder := reply.Holder
+		if reply.State == l2.Present || reply.State == l2.Foreign {
+			a, claimant, done := t.found(ctx, s, q, &g, reply)
+			if done {
 				return a, nil
 			}
-			if dropped, err := t.l2.Drop(ctx, q.Key, reply, g.token, t.lease); err != nil || !dropped {
-				g.token = "" // somebody else replaced it: what we load, we keep to ourselves
+			holder = claimant
+		}
+		if holder == "" {
+			if again, err := t.queue(ctx, q, &g); err != nil {
+				return Answer[V]{}, err
+			} else if again {
+				continue
 			}
 			return t.load(ctx, q, g)
-		case l2.Held:
-			if !t.await(ctx, q.Key, reply.Holder, patience, try) {
-				g.token = "" // the lease's holder may still fill; what we load goes no further
-				return t.load(ctx, q, g)
-			}
+		}
+		t.offer(q, g)
+		if !t.await(ctx, q.Key, holder, patience, try) {
+			return t.load(ctx, q, g) // the holder may still fill; what we load goes no further
 		}
 	}
 }
@@ -126,6 +151,32 @@ func (t *Tiers[V]) Fetch(ctx context.Context, q Query[V]) (Answer[V], error) {
 func (t *Tiers[V]) readable(s *shard, q Query[V]) bool {
 	return t.l2 != nil && q.TTL.L2 >= 0 && q.Ticket.Epoch.ID() != "" && t.disagree.Load() == nil &&
 		!t.l2.Away() && !s.outbox.holds(q.Key)
+}
+
+// ask reads L2 once and notes in the grant what that permits. ok is false if
+// nothing can be made of the answer.
+func (t *Tiers[V]) ask(ctx context.Context, s *shard, q Query[V], g *grant[V]) (reply l2.Reply, ok bool) {
+	g.Ticket, g.token, g.claimed = q.Ticket, "", l2.Reply{}
+	token := ""
+	if q.Load != nil {
+		token = t.l2.Token()
+	}
+	born := l1.Now()
+	reply, err := t.l2.Read(ctx, q.Key, token, t.lease)
+	if err != nil {
+		t.counters.redisErrors.Add(1)
+		return reply, false
+	}
+	if reply.State == l2.Leased {
+		g.token = token
+	}
+	if !t.trusts(s, q, reply) {
+		t.giveBack(q.Key, g, 0)
+		return reply, false
+	}
+	g.Born, g.record = born, reply.Record
+	g.Stamp = max(g.Stamp, l1.StampOf(reply.Record.Seq))
+	return reply, true
 }
 
 // trusts reports whether a reply comes from the life of the shard's data that
@@ -148,45 +199,80 @@ func (t *Tiers[V]) trusts(s *shard, q Query[V], reply l2.Reply) bool {
 	return !s.outbox.holds(q.Key)
 }
 
-// grant is what a read may do with what it finds: keep it in L1 under the
-// ticket, and fill L2 if it holds a lease.
-type grant struct {
-	Ticket
-	token  string    // of the lease; empty: none
-	record l2.Record // as of the read of L2
+// found makes of a value in L2 what it is good for: an answer (done), an old value
+// that somebody else refreshes (claimant is the token), or one that we have to
+// replace, by a lease or claim if the grant has its token.
+func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V], reply l2.Reply) (a Answer[V], claimant string, done bool) {
+	h, v, err := t.open(reply)
+	if err != nil || t.overtaken(s, g, h) {
+		if err != nil {
+			t.faults.note("value", err)
+		}
+		g.token = t.drop(ctx, q, reply)
+		return a, "", false
+	}
+	left := time.Duration(h.Expires*1000-s.clock()) * time.Microsecond
+	old := known[V]{Ticket: g.Ticket, value: v, source: FromL2, validator: h.Validator, soft: h.Expired,
+		has: !h.Negative, expires: l1.Now().Add(left), gone: l1.Now().Add(left + max(q.TTL.StaleIfError, 0))}
+	fresh := left > 0 && !h.Expired
+	if fresh && !(q.Refresh && t.early(h.Cost, left)) {
+		t.counters.l2Hits.Add(1)
+		return t.adopt(q, g, h, old, left), "", true
+	}
+	if q.Load == nil {
+		return a, "", false
+	}
+	g.old = old
+	claimant = h.Claim.Token
+	if h.Claim.Kind == codec.NoClaim || h.Claim.Until <= s.clock()/1000 {
+		claimant = t.l2.Token()
+		switch ok, err := t.l2.Claim(ctx, q.Key, reply, claimant, t.lease); {
+		case ok:
+			g.token, g.claimed = claimant, reply
+			return a, "", false
+		case err != nil:
+			return a, "", false
+		}
+		// Somebody was faster. Nobody holds our token, so there is nothing to wait
+		// for, and the next look tells more.
+	}
+	backsOff := h.Claim.Kind == codec.BackOff
+	switch {
+	case fresh: // somebody else refreshes it
+		a = t.adopt(q, g, h, old, left)
+		t.postpone(q, max(h.Cost/2, minPostponed))
+		return a, "", true
+	case q.Bound > 0 && old.standsIn() && (h.Expired || backsOff):
+		t.counters.l2Hits.Add(1)
+		if backsOff {
+			t.standIn(q, old, time.Duration(h.Claim.Until*1000-s.clock())*time.Microsecond)
+		}
+		return Answer[V]{Value: v, Source: FromL2, Stale: true}, "", true
+	case backsOff: // and nothing to stand in
+		return a, "", false
+	}
+	return a, claimant, false
 }
 
-// open takes the value out of its envelope and keeps it in L1, or says why it
-// cannot be believed.
-func (t *Tiers[V]) open(s *shard, q Query[V], g grant, reply l2.Reply) (Answer[V], bool) {
-	h, payload, err := codec.Open(reply.Data)
+// open takes the value out of its envelope, or says why it cannot be believed.
+func (t *Tiers[V]) open(reply l2.Reply) (h codec.Header, v V, err error) {
 	if reply.State == l2.Foreign {
-		err = errors.New("a Redis type other than string")
+		return h, v, errors.New("a Redis type other than string")
 	}
+	h, payload, err := codec.Open(reply.Data)
 	if err == nil && h.Codec != t.cfg.Codec.ID() {
 		err = errors.New("written with codec " + strconv.Itoa(int(h.Codec)) + ", read with " + strconv.Itoa(int(t.cfg.Codec.ID())))
 	}
-	a := Answer[V]{Source: FromL2, Negative: h.Negative}
 	if err == nil && !h.Negative {
-		a.Value, err = decode(t.cfg.Codec, payload)
+		v, err = decode(t.cfg.Codec, payload)
 	}
-	if err != nil {
-		t.faults.note("value", err)
-		return Answer[V]{}, false
-	}
-	left := time.Duration(h.Expires*1000-s.clock()) * time.Microsecond
-	if left <= 0 || t.overtaken(s, g, h) {
-		return Answer[V]{}, false
-	}
-	t.counters.l2Hits.Add(1)
-	t.keep(q.Key, a.Value, h.Negative, g.Ticket, min(left, t.life(q.TTL, h.Negative)))
-	return a, true
+	return h, v, err
 }
 
 // overtaken reports whether a value was born before something that took it
 // away: a clear, or, when data was lost since, an invalidation that this
 // instance saw and Redis forgot.
-func (t *Tiers[V]) overtaken(s *shard, g grant, h codec.Header) bool {
+func (t *Tiers[V]) overtaken(s *shard, g *grant[V], h codec.Header) bool {
 	if h.Birth < g.record.Cleared {
 		return true
 	}
@@ -205,56 +291,28 @@ func (t *Tiers[V]) overtaken(s *shard, g grant, h codec.Header) bool {
 	return false
 }
 
-// load asks the loader, and keeps its answer where the grant permits.
-func (t *Tiers[V]) load(ctx context.Context, q Query[V], g grant) (Answer[V], error) {
-	if q.Load == nil {
-		return Answer[V]{}, ErrMiss
+// drop replaces what nobody can believe by a lease, and returns its token; or
+// none, if somebody else replaced it: what we load, we keep to ourselves then.
+func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token string) {
+	if q.Load != nil {
+		token = t.l2.Token()
 	}
-	t.counters.loads.Add(1)
-	v, err := q.Load(ctx, q.Key)
-	a := Answer[V]{Value: v, Negative: errors.Is(err, ErrNotFound), Source: FromLoader}
-	if err != nil && !a.Negative {
-		t.counters.loadErrors.Add(1)
-		t.giveBack(q.Key, g)
-		return Answer[V]{}, err
+	if dropped, err := t.l2.Drop(ctx, q.Key, reply, token, t.lease); err != nil || !dropped {
+		return ""
 	}
-	if a.Negative {
-		a.Value = *new(V)
-	}
-	t.keep(q.Key, a.Value, a.Negative, g.Ticket, t.life(q.TTL, a.Negative))
-	t.fill(q, a, g)
-	return a, nil
+	return token
 }
 
-// keep puts a value into L1. It asks for no proof that the value is still
-// current: the stamp says what it reflects, and floors judge that at read.
-func (t *Tiers[V]) keep(key string, v V, negative bool, ticket Ticket, life time.Duration) {
-	if life <= 0 {
-		return
+// adopt keeps a value of L2 in L1 and answers it.
+func (t *Tiers[V]) adopt(q Query[V], g *grant[V], h codec.Header, old known[V], left time.Duration) Answer[V] {
+	a := Answer[V]{Value: old.value, Source: FromL2}
+	if h.Negative {
+		a.Err = ErrNotFound
 	}
-	if guard.Removed(guard.StampAtRead) {
-		if ticket.Stamp < ticket.Epoch.Floor(ticket.Hash) {
-			return // checked when it is put, as others do
-		}
-		ticket.Stamp = math.MaxUint64 - 1
+	life := lives{l1: t.jittered(q.TTL.l1(h.Negative)), l2: left}
+	t.keep(q, g.Ticket, content[V]{value: old.value, err: a.Err, validator: h.Validator, cost: h.Cost}, life)
+	if q.TTL.Idle > 0 {
+		t.running.Go(func() { _ = t.l2.Touch(context.Background(), q.Key, t.slack(q.TTL.Idle)) })
 	}
-	t.l1.Put(&l1.Entry[V]{
-		Key: key, Value: v, Negative: negative,
-		Epoch: ticket.Epoch, Stamp: ticket.Stamp, Born: ticket.Born,
-		Expires: l1.Now().Add(life),
-	})
-}
-
-// life returns how long an entry lives in L1, negative if not at all.
-func (t *Tiers[V]) life(ttl TTL, negative bool) time.Duration {
-	if negative && ttl.L1 >= 0 {
-		return t.jittered(ttl.Negative)
-	}
-	return t.jittered(ttl.L1)
-}
-
-// jittered shortens a life at random: what a fleet stored at once must not
-// expire at once.
-func (t *Tiers[V]) jittered(d time.Duration) time.Duration {
-	return d - time.Duration(float64(d)*t.cfg.Jitter*rand.Float64())
+	return a
 }

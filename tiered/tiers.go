@@ -30,7 +30,9 @@ type Config[V any] struct {
 	RecoveryWindow time.Duration
 	Shards         int
 	Strict         bool
-	Jitter         float64 // part of a life that is taken away at random, 0 to 1
+	Jitter         float64       // part of a life that is taken away at random, 0 to 1
+	ErrorBackoff   time.Duration // after a load failed; 0: none
+	RefreshAhead   float64       // beta of XFetch; 0: off
 	Logger         *slog.Logger
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
+	"github.com/nearcache/nearcache/codec"
 	"github.com/nearcache/nearcache/internal/guard"
 	"github.com/nearcache/nearcache/l1"
 	"github.com/nearcache/nearcache/l2"
@@ -15,11 +17,55 @@ import (
 // it returns an error the change has taken effect on this instance, and is sent
 // again until it lands.
 func (t *Tiers[V]) Invalidate(ctx context.Context, keys []string) error {
-	t.counters.invalidations.Add(uint64(len(keys)))
 	if t.l2 == nil {
+		t.counters.invalidations.Add(uint64(len(keys)))
 		t.fence(t.shards[0], keys)
 		return nil
 	}
+	return t.announce(ctx, keys, t.l2.Invalidate)
+}
+
+// Expire ends the lives of the values of keys on every instance and leaves them in
+// L2, where they may stand in while one reader loads. L1 drops them: a copy there
+// could only be given the change's number, and would then hide changes before it
+// that are still on their way. An error is that of Invalidate, and what is sent
+// again is an invalidation.
+func (t *Tiers[V]) Expire(ctx context.Context, keys []string) error {
+	if t.l2 == nil {
+		t.counters.invalidations.Add(uint64(len(keys)))
+		for _, key := range keys {
+			t.soften(key)
+		}
+		return nil
+	}
+	return t.announce(ctx, keys, t.l2.Expire)
+}
+
+// soften expires a key of an L1-only cache. Loads under way are fenced off, and what
+// is there stays as something that may stand in.
+func (t *Tiers[V]) soften(key string) {
+	e, saw := t.l1.Get(key, t.cfg.MaxStaleness)
+	t.counters.relooks.Add(1)
+	epoch, hash := t.shards[0].epoch.Load(), t.l1.Hash(key)
+	stamp := epoch.Fence(hash)
+	if saw == l1.Miss || e.Rare != nil && e.Rare.Err != nil {
+		t.l1.Reclaim(key, stamp)
+		return
+	}
+	next, now := *e, l1.Now()
+	next.Stamp, next.Attend, next.Expires = stamp, now, now
+	next.Keep = milliseconds(e.Gone().Sub(now))
+	rare := l1.Rare{Soft: true}
+	if e.Rare != nil {
+		rare.Validator = e.Rare.Validator
+	}
+	next.Rare = &rare
+	t.put(&next, hash)
+}
+
+// announce makes a change of keys, shard by shard.
+func (t *Tiers[V]) announce(ctx context.Context, keys []string, change change) error {
+	t.counters.invalidations.Add(uint64(len(keys)))
 	byShard := make(map[int][]string, 1)
 	for _, key := range keys {
 		i := t.l2.Shard(key)
@@ -30,7 +76,7 @@ func (t *Tiers[V]) Invalidate(ctx context.Context, keys []string) error {
 	var shards sync.WaitGroup
 	for i, keys := range byShard {
 		shards.Go(func() {
-			if err := t.invalidate(ctx, i, keys); err != nil {
+			if err := t.announceIn(ctx, i, keys, change); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -41,12 +87,15 @@ func (t *Tiers[V]) Invalidate(ctx context.Context, keys []string) error {
 	return errors.Join(errs...)
 }
 
-func (t *Tiers[V]) invalidate(ctx context.Context, shard int, keys []string) error {
+// change is one of the store's changes of at most [l2.MaxKeys] keys of a shard.
+type change func(ctx context.Context, shard int, keys []string) (l2.Record, error)
+
+func (t *Tiers[V]) announceIn(ctx context.Context, shard int, keys []string, change change) error {
 	s := t.shards[shard]
 	t.fence(s, keys)
 	for len(keys) > 0 {
 		part := keys[:min(len(keys), l2.MaxKeys)]
-		record, err := t.send(func() (l2.Record, error) { return t.l2.Invalidate(ctx, shard, part) })
+		record, err := t.send(func() (l2.Record, error) { return change(ctx, shard, part) })
 		if err != nil {
 			t.failed(s, keys)
 			return fmt.Errorf("%d of the keys: %w", len(keys), err)
@@ -70,19 +119,20 @@ func (t *Tiers[V]) send(change func() (l2.Record, error)) (l2.Record, error) {
 // everywhere.
 func (t *Tiers[V]) Set(ctx context.Context, key string, v V, ttl TTL) error {
 	t.counters.sets.Add(1)
-	s, ticket, life := t.shardOf(key), t.Ticket(key), t.life(ttl, false)
+	s, ticket, c := t.shardOf(key), t.Ticket(key), content[V]{value: v}
+	q, life := Query[V]{Key: key, TTL: ttl}, t.lives(ttl, false)
 	if t.l2 == nil {
 		ticket.Stamp = ticket.Epoch.Fence(ticket.Hash)
-		t.keep(key, v, false, ticket, life)
+		t.keep(q, ticket, c, life)
 		return nil
 	}
-	packed, err := t.pack(key, Answer[V]{Value: v})
+	packed, err := t.pack(key, c, codec.Header{}) // the header is written when its epoch is known
 	if err != nil {
 		return err // nothing has happened
 	}
 	keys := []string{key}
 	t.fence(s, keys)
-	record, err := t.send(func() (l2.Record, error) { return t.writeThrough(ctx, s, key, packed, ttl, ticket) })
+	record, err := t.send(func() (l2.Record, error) { return t.writeThrough(ctx, s, q, packed, life.l2, ticket) })
 	if err != nil {
 		t.failed(s, keys)
 		return err
@@ -90,7 +140,7 @@ func (t *Tiers[V]) Set(ctx context.Context, key string, v V, ttl TTL) error {
 	t.landed(s, keys, record)
 	if record.Epoch == ticket.Epoch.ID() {
 		ticket.Stamp = l1.StampOf(record.Seq) // its own announcement will not evict it
-		t.keep(key, v, false, ticket, life)
+		t.keep(q, ticket, c, life)
 	}
 	return nil
 }
@@ -102,20 +152,21 @@ var errLate = errors.New("the set reached Redis late or in a new epoch, and took
 // writeThrough writes a packed value to L2 with the knowledge that ticket stands
 // for. It must not take effect after its caller was told of a failure: hence the
 // deadline.
-func (t *Tiers[V]) writeThrough(ctx context.Context, s *shard, key string, packed []byte, ttl TTL, ticket Ticket) (l2.Record, error) {
-	if ttl.L2 < 0 {
-		return t.l2.Invalidate(ctx, t.l2.Shard(key), []string{key})
+func (t *Tiers[V]) writeThrough(ctx context.Context, s *shard, q Query[V], packed []byte, life time.Duration, ticket Ticket) (l2.Record, error) {
+	if life < 0 {
+		return t.l2.Invalidate(ctx, t.l2.Shard(q.Key), []string{q.Key})
 	}
 	epoch := ticket.Epoch.ID()
 	if epoch == "" {
 		return l2.Record{}, l2.ErrUnavailable // never reached so far
 	}
-	life := t.jittered(ttl.L2)
-	if err := t.seal(packed, key, false, epoch, ticket.Stamp.Seq(), life); err != nil {
+	h, err := t.header(q.Key, content[V]{}, epoch, ticket.Stamp.Seq(), life)
+	if err != nil {
 		return l2.Record{}, err
 	}
+	codec.Finish(packed, h)
 	deadline := s.clock() + t.cfg.RedisTimeout.Microseconds()
-	record, kept, err := t.l2.Set(ctx, key, packed, life, epoch, deadline)
+	record, kept, err := t.l2.Set(ctx, q.Key, packed, t.expiry(life, q.TTL, false), epoch, deadline)
 	if err == nil && !kept {
 		err = errLate
 	}

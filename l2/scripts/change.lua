@@ -1,9 +1,9 @@
--- Invalidate, set or clear: mint, delete or write, log and publish as one.
+-- Invalidate, set, expire or clear: mint, delete or write, log and publish as one.
 --
 -- KEYS[1] record   KEYS[2] log   KEYS[3..] values (none for a clear)
 -- ARGV[1] epoch to begin if there is no record: 16 random hexadecimal digits
 -- ARGV[2] channel  ARGV[3] length that the log is trimmed to
--- ARGV[4] op: i, s or c    ARGV[5] body: the keys as netstrings
+-- ARGV[4] op: i, s, x or c    ARGV[5] body: the keys as netstrings
 -- and for s only, with one value:
 -- ARGV[6] envelope  ARGV[7] its life in milliseconds
 -- ARGV[8] epoch that the envelope names
@@ -14,11 +14,17 @@
 local r = load(KEYS[1]) or begin(nil, ARGV[1], 0)
 local prev, op = r.seq, ARGV[4]
 mint(r)
+-- A write that changes nothing and needs no memory: Redis refuses a script that is
+-- out of memory only until its first write. A set must be refused.
+if op ~= 's' then redis.call('PERSIST', KEYS[2]) end
 if op == 's' and (r.epoch ~= ARGV[8] or micros() > tonumber(ARGV[9])) then op = 'i' end
 if op == 'c' then r.cleared = r.seq end
 for i = 3, #KEYS do
   if op == 's' then
     redis.call('SET', KEYS[i], ARGV[6], 'PX', ARGV[7])
+  elseif op == 'x' and redis.pcall('GETRANGE', KEYS[i], 0, 2) == ENVELOPE then
+    -- The claim goes too: what is being loaded may be from before.
+    redis.call('SETRANGE', KEYS[i], 3, 'X' .. UNCLAIMED)
   else
     redis.call('UNLINK', KEYS[i])
   end

@@ -7,6 +7,9 @@
 -- CLEARED  values born below this sequence number were cleared away, decimal
 -- REPLID   replication id of the server that the epoch began on, or -
 
+-- ENVELOPE is how an envelope begins: the magic and the format version.
+local ENVELOPE = '\193\078\001'
+
 -- micros returns the server's clock; seq is minted from it and no other.
 local function micros()
   local t = redis.call('TIME')
@@ -68,6 +71,29 @@ local function announce(log, channel, maxlen, r, prev, op, body)
   end
   redis.call('PUBLISH', channel, m)
 end
+
+-- holds tells how token holds the loading of the value at key: 'lease' in its
+-- place, 'claim' inside of its envelope, or nil if it does not; and whether
+-- somebody waits for it. codec/envelope.go says where a claim stands.
+local function holds(key, token)
+  local head = redis.pcall('GETRANGE', key, 0, 33)
+  if type(head) ~= 'string' then return nil end
+  local kind = string.sub(head, 1, 1)
+  if #head == 17 and (kind == 'L' or kind == 'W') and string.sub(head, 2) == token then
+    return 'lease', kind == 'W'
+  end
+  kind = string.sub(head, 5, 5)
+  if string.sub(head, 1, 3) == ENVELOPE and (kind == 'L' or kind == 'W') and string.sub(head, 6, 21) == token then
+    return 'claim', kind == 'W'
+  end
+end
+
+-- claim rewrites the claim in the envelope at key, which there must be.
+local function claim(key, kind, token, till)
+  redis.call('SETRANGE', key, 4, kind .. token .. string.format('%013.0f', till))
+end
+
+local UNCLAIMED = '-' .. string.rep('0', 29)
 
 -- wake tells waiters of a key that its lease has ended, as
 --   1 0 0 EPOCH w BODY
