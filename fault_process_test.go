@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -233,7 +234,8 @@ func TestFaultSlowSubscriber(t *testing.T) {
 	t.Logf("cut off %d MB behind, repaired %v after waking", bytes>>20, time.Since(woke).Round(time.Millisecond))
 }
 
-// TestFaultKilledLoader: an instance is killed in the middle of a load.
+// TestFaultKilledLoader: an instance is killed in the middle of a load that a crowd
+// waits for.
 func TestFaultKilledLoader(t *testing.T) {
 	f := newFamily(t, noBound)
 	f.commit(t, endless, 1)
@@ -241,12 +243,17 @@ func TestFaultKilledLoader(t *testing.T) {
 	eventually(t, "its lease", func() bool { return f.db.Exists(context.Background(), "{products}:v:"+endless).Val() == 1 })
 	f.signal(t, syscall.SIGKILL)
 	began := time.Now()
-	p, err := f.cache.Get(context.Background(), endless)
-	if err != nil || p.Version != 1 {
-		t.Fatalf("Get: %+v, %v", p, err)
+	var crowd sync.WaitGroup
+	for range 50 {
+		crowd.Go(func() {
+			if p, err := f.cache.Get(context.Background(), endless); err != nil || p.Version != 1 {
+				t.Errorf("Get: %+v, %v", p, err)
+			}
+		})
 	}
-	if s := f.cache.Stats(); s.LeaseWaits == 0 {
-		t.Fatal("nobody waited for the dead")
+	crowd.Wait()
+	if s := f.cache.Stats(); s.LeaseWaits == 0 || s.Loads != 1 {
+		t.Fatalf("%d waits for the dead, %d loads; want some and 1", s.LeaseWaits, s.Loads)
 	}
 	t.Logf("loaded %v after the loading process was killed, with leases of 1.1 s", time.Since(began).Round(time.Millisecond))
 }

@@ -56,7 +56,7 @@ func knownOf[V any](e *l1.Entry[V], hash uint64) known[V] {
 func (k known[V]) standsIn() bool { return k.has && l1.Now() < k.gone }
 
 func (k known[V]) answer(failed error) Answer[V] {
-	return Answer[V]{Value: k.value, Source: k.source, Stale: l1.Now() >= k.expires, Failed: failed, ticket: k.Ticket}
+	return Answer[V]{Value: k.value, Source: k.source, Stale: k.soft || l1.Now() >= k.expires, Failed: failed, ticket: k.Ticket}
 }
 
 // offer tells the flight of a value that may stand in while the load goes on.

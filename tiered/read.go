@@ -41,9 +41,10 @@ type Answer[V any] struct {
 }
 
 // Good reports whether a reader that accepts bound of staleness may be given the
-// answer now. What stands in must not have been invalidated since.
+// answer now. What stands in must not have been invalidated since, and is nothing
+// for a reader that accepts none.
 func (a Answer[V]) Good(bound time.Duration) bool {
-	return a.ticket.Epoch == nil || a.ticket.Current(bound)
+	return a.ticket.Epoch == nil || bound > 0 && a.ticket.Current(bound)
 }
 
 // AnswerOf returns what an entry of L1 answers.

@@ -1,0 +1,241 @@
+package nearcache_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache"
+	"github.com/nearcache/nearcache/internal/redistest"
+	"github.com/redis/go-redis/v9"
+)
+
+// outages are the two ways of a server to be away, and back.
+var outages = map[string]struct {
+	leave, back func(*redistest.Server, testing.TB)
+}{
+	"refused": {(*redistest.Server).Kill, (*redistest.Server).Restart},
+	"silent":  {(*redistest.Server).Pause, (*redistest.Server).Resume},
+}
+
+// victim is an instance whose server a test takes away. Its client is as go-redis
+// makes it, with all its retries and dial timeouts.
+type victim struct {
+	server *redistest.Server
+	client *redis.Client
+	cache  *nearcache.Cache[int]
+	next   atomic.Int64
+}
+
+func newVictim(t testing.TB) *victim {
+	v := &victim{server: redistest.StartProcess(t)}
+	v.client = v.server.Client(t)
+	cache, err := nearcache.New(nearcache.Config[int]{
+		Name: "products", Redis: v.client,
+		Load: func(context.Context, string) (int, error) { return 1, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cache.Close() })
+	v.cache = cache
+	v.read(t) // connected
+	return v
+}
+
+// read reads a key that nobody has read before, and returns how long that took.
+func (v *victim) read(t testing.TB) time.Duration {
+	began := time.Now()
+	if n, err := v.cache.Get(context.Background(), fmt.Sprint("cold", v.next.Add(1))); err != nil || n != 1 {
+		t.Errorf("a cold read was answered %d, %v", n, err)
+	}
+	return time.Since(began)
+}
+
+// refills waits until a value is filled into L2 again.
+func (v *victim) refills(t testing.TB) {
+	t.Helper()
+	admin := redis.NewClient(&redis.Options{Addr: v.server.Addr()})
+	defer admin.Close()
+	eventually(t, "L2 is filled again", func() bool {
+		key := fmt.Sprint("cold", v.next.Load()+1)
+		v.read(t)
+		time.Sleep(2 * time.Millisecond) // fills are off the caller's path
+		return admin.StrLen(context.Background(), "{products}:v:"+key).Val() > 17
+	})
+}
+
+// TestReadsOutliveRedis: cold reads are answered while the server is away, nothing
+// piles up, and L2 is filled again when it is back. NEARCACHE_LONG=1 makes it a
+// minute of 5,000 reads a second.
+func TestReadsOutliveRedis(t *testing.T) {
+	length := 2 * time.Second
+	if os.Getenv("NEARCACHE_LONG") == "1" {
+		length = time.Minute
+	}
+	for name, outage := range outages {
+		t.Run(name, func(t *testing.T) {
+			v := newVictim(t)
+			outage.leave(v.server, t)
+			for range 200 {
+				v.read(t)
+			}
+			calm := runtime.NumGoroutine()
+			most, reads := 0, 0
+			var reading sync.WaitGroup
+			for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(time.Millisecond) {
+				for range 5 {
+					reads++
+					reading.Go(func() { v.read(t) })
+				}
+				most = max(most, runtime.NumGoroutine())
+			}
+			reading.Wait()
+			pool := v.client.PoolStats()
+			t.Logf("%d reads in %v, %d goroutines at most (%d before), %d connections", reads, length, most, calm, pool.TotalConns)
+			if most > calm+500 {
+				t.Errorf("goroutines pile up: %d, %d before", most, calm)
+			}
+			if limit := uint32(v.client.Options().PoolSize); pool.TotalConns > limit {
+				t.Errorf("%d connections, pool size %d", pool.TotalConns, limit)
+			}
+			outage.back(v.server, t)
+			back := time.Now()
+			v.refills(t)
+			t.Logf("L2 is filled again %v after the server was back", time.Since(back).Round(time.Millisecond))
+		})
+	}
+}
+
+// BenchmarkOutage measures cold reads with an instant loader while the server is
+// away: the slowest of the first ones, which wait for it, the others, which the
+// breaker spares that, and how soon L2 is filled again.
+//
+//	go test -run '^$' -bench Outage -benchtime 1x .
+func BenchmarkOutage(b *testing.B) {
+	for name, outage := range outages {
+		b.Run(name, func(b *testing.B) {
+			var first time.Duration
+			var later []time.Duration
+			var recovery []time.Duration
+			for b.Loop() {
+				for range 5 {
+					v := newVictim(b)
+					outage.leave(v.server, b)
+					for n := range 200 {
+						took := v.read(b)
+						if n < 4 {
+							first = max(first, took)
+						} else {
+							later = append(later, took)
+						}
+					}
+					time.Sleep(time.Second)
+					outage.back(v.server, b)
+					back := time.Now()
+					v.refills(b)
+					recovery = append(recovery, time.Since(back))
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(first.Seconds()*1e3, "ms-first-max")
+			reportQuantiles(b, later, time.Microsecond, "µs")
+			b.ReportMetric(slices.Max(recovery).Seconds()*1e3, "ms-recovery-max")
+		})
+	}
+}
+
+func reportQuantiles(b *testing.B, took []time.Duration, unit time.Duration, name string) {
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2])/float64(unit), name+"-p50")
+	b.ReportMetric(float64(took[len(took)*99/100])/float64(unit), name+"-p99")
+}
+
+// stampede has many callers on every instance ask for cold keys at once, and returns
+// how long each waited.
+func stampede(t testing.TB, prefix string, keys, callers int, caches ...*nearcache.Cache[int]) []time.Duration {
+	var mu sync.Mutex
+	var waits []time.Duration
+	var crowd sync.WaitGroup
+	start := make(chan struct{})
+	for k := range keys {
+		for _, c := range caches {
+			for range callers {
+				crowd.Go(func() {
+					<-start
+					began := time.Now()
+					if v, err := c.Get(context.Background(), fmt.Sprint(prefix, k)); err != nil || v != 1 {
+						t.Errorf("Get: %d, %v", v, err)
+					}
+					took := time.Since(began)
+					mu.Lock()
+					defer mu.Unlock()
+					waits = append(waits, took)
+				})
+			}
+		}
+	}
+	close(start)
+	crowd.Wait()
+	return waits
+}
+
+const (
+	stampedeKeys      = 50
+	stampedeInstances = 4
+	stampedeCallers   = 50
+	stampedeLoad      = 100 * time.Millisecond
+)
+
+// TestStampede: cold keys that everybody asks for at once are loaded once each.
+func TestStampede(t *testing.T) {
+	inBothEras(t, func(t *testing.T, e era) {
+		o := &origin{version: 1, takes: stampedeLoad}
+		caches := e.numbers(t, stampedeInstances, o, func(*nearcache.Config[int]) {})
+		stampede(t, "k", stampedeKeys, stampedeCallers, caches...)
+		for k := range stampedeKeys {
+			if n := len(o.loads(fmt.Sprint("k", k))); n != 1 {
+				t.Errorf("key %d was loaded %d times", k, n)
+			}
+		}
+	})
+}
+
+// BenchmarkStampede measures the wait of a crowd for cold keys as a multiple of the
+// loader's time, and the loads a key.
+//
+//	go test -run '^$' -bench Stampede -benchtime 8x .
+func BenchmarkStampede(b *testing.B) {
+	o := &origin{version: 1, takes: stampedeLoad}
+	e := era{sockets(b), false}
+	var caches []*nearcache.Cache[int]
+	for range stampedeInstances {
+		client, _ := e.join(&redis.Options{})
+		b.Cleanup(func() { client.Close() })
+		c, err := nearcache.New(nearcache.Config[int]{Name: "products", Redis: client, Load: o.load})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = c.Close() })
+		caches = append(caches, c)
+	}
+	var waits []time.Duration
+	rounds := 0
+	for b.Loop() {
+		rounds++
+		waits = append(waits, stampede(b, fmt.Sprint("r", rounds, "k"), stampedeKeys, stampedeCallers, caches...)...)
+	}
+	loads := 0
+	for _, times := range o.asked {
+		loads += len(times)
+	}
+	b.ReportMetric(0, "ns/op")
+	reportQuantiles(b, waits, stampedeLoad, "loads")
+	b.ReportMetric(float64(loads)/float64(rounds*stampedeKeys), "loads/key")
+}
