@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nearcache/nearcache/l1"
 	"github.com/nearcache/nearcache/tiered"
@@ -67,8 +68,8 @@ func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, erro
 	if s.bound > 0 {
 		switch e, saw := c.tiers.Lookup(key, s.bound); saw {
 		case l1.Due:
-			if c.tiers.Attend(e) {
-				c.refresh(ctx, key, s)
+			if ahead, ok := c.tiers.Attend(e); ok {
+				c.refresh(ctx, key, s, ahead)
 			}
 			fallthrough
 		case l1.Hit:
@@ -82,7 +83,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, erro
 	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
 		return zero, fmt.Errorf("nearcache: WithTTL: %w", err)
 	}
-	a, err := c.flights.do(ctx, c.call(key, s, false))
+	a, err := c.flights.do(ctx, c.call(key, s))
 	if err != nil {
 		if c.closed.Load() {
 			return zero, ErrClosed
@@ -94,8 +95,9 @@ func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, erro
 
 // call is what a read of key beyond L1 needs. It stands apart so that what it
 // captures is allocated on a miss only.
-func (c *Cache[V]) call(key string, s settings, refresh bool) call[tiered.Answer[V]] {
-	q := tiered.Query[V]{Key: key, Bound: s.bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(s.ttl), Refresh: refresh}
+func (c *Cache[V]) call(key string, s settings) call[tiered.Answer[V]] {
+	q := tiered.Query[V]{Key: key, Bound: s.bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(s.ttl),
+		Refresh: s.refresh, Ahead: s.ahead}
 	return call[tiered.Answer[V]]{
 		key: key, ticket: q.Ticket, bound: s.bound,
 		good: func(a tiered.Answer[V]) bool { return a.Good(s.bound) },
@@ -113,9 +115,10 @@ func (c *Cache[V]) call(key string, s settings, refresh bool) call[tiered.Answer
 	}
 }
 
-// refresh replaces an entry that is still good, behind its reader's back.
-func (c *Cache[V]) refresh(ctx context.Context, key string, s settings) {
-	if c.usable(key) == nil && c.flights.start(ctx, c.call(key, s, true)) {
+// refresh replaces or prolongs an entry that is still good, behind its reader's back.
+func (c *Cache[V]) refresh(ctx context.Context, key string, s settings, ahead time.Duration) {
+	s.refresh, s.ahead = true, ahead
+	if c.usable(key) == nil && c.flights.start(ctx, c.call(key, s)) {
 		c.refreshes.Add(1)
 	}
 }

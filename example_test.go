@@ -114,3 +114,92 @@ func ExampleTierError() {
 	// true L2 invalidate
 	// true
 }
+
+type Price struct{ Cents int }
+
+// shopDB stands for a database that can be taken away.
+type shopDB struct {
+	cents int
+	down  bool
+}
+
+func (db *shopDB) Price(context.Context, string) (Price, error) {
+	if db.down {
+		return Price{}, errors.New("the database is down")
+	}
+	return Price{db.cents}, nil
+}
+
+func ExampleCache_Expire() {
+	server, _ := miniredis.Run()
+	defer server.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+	db := &shopDB{cents: 100}
+	ctx := context.Background()
+	prices, err := nearcache.New(nearcache.Config[Price]{
+		Name:  "prices",
+		Redis: rdb,
+		TTL: nearcache.TTL{
+			L1: time.Minute, L2: 10 * time.Minute,
+			StaleIfError: 24 * time.Hour,
+		},
+		LoadSoftTimeout: 200 * time.Millisecond,
+		Load:            func(ctx context.Context, id string) (Price, error) { return db.Price(ctx, id) },
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer prices.Close()
+
+	_, _ = prices.Get(ctx, "tea")
+	for server.Exists("{prices}:v:tea") && prices.Stats().L2Hits == 0 { // until the fill has arrived
+		_, _ = prices.Get(ctx, "tea", nearcache.SkipL1())
+	}
+	db.down = true
+	_ = prices.Expire(ctx, "tea")
+	var info nearcache.Info
+	p, err := prices.Get(ctx, "tea", nearcache.WithInfo(&info))
+	fmt.Println(p.Cents, info.Stale, err)
+	// Output: 100 true <nil>
+}
+
+type Page struct{ Body string }
+
+var errNotModified = errors.New("304")
+
+// fetch stands for an HTTP client.
+func fetch(_ context.Context, url, etag string) (Page, string, time.Duration, error) {
+	if etag == "v1" {
+		return Page{}, "", 0, errNotModified
+	}
+	return Page{"the page at " + url}, "v1", time.Hour, nil
+}
+
+func ExampleItem() {
+	server, _ := miniredis.Run()
+	defer server.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+	pages, err := nearcache.New(nearcache.Config[Page]{
+		Name:  "pages",
+		Redis: rdb,
+		LoadItem: func(ctx context.Context, url string, item *nearcache.Item[Page]) (Page, error) {
+			page, etag, maxAge, err := fetch(ctx, url, item.Validator) // If-None-Match
+			if errors.Is(err, errNotModified) {
+				return Page{}, nearcache.ErrNotModified // the old one lives on, and is not moved
+			}
+			item.Validator = etag
+			item.TTL.L2 = maxAge
+			item.TTL.L1 = min(maxAge, time.Minute)
+			return page, err
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer pages.Close()
+	page, err := pages.Get(context.Background(), "/index")
+	fmt.Println(page.Body, err)
+	// Output: the page at /index <nil>
+}

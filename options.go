@@ -71,6 +71,9 @@ type settings struct {
 	ttl   TTL
 	bound time.Duration
 	info  *Info
+
+	refresh bool          // nobody waits for this read: see tiered.Query
+	ahead   time.Duration // likewise
 }
 
 func (c *Cache[V]) settings(opts []Option) settings {

@@ -25,9 +25,9 @@ const earliest = 12
 // minPostponed is how long at least a refresh is left to whoever does it.
 const minPostponed = 10 * time.Millisecond
 
-// early draws whether what has left of its life is to be refreshed now.
-func (t *Tiers[V]) early(cost, left time.Duration) bool {
-	return time.Duration(float64(cost)*t.cfg.RefreshAhead*rand.ExpFloat64()) >= left
+// ahead draws how much of its life a value may have left to be refreshed now.
+func (t *Tiers[V]) ahead(cost uint32) time.Duration {
+	return time.Duration(float64(cost) * float64(time.Microsecond) * t.cfg.RefreshAhead * rand.ExpFloat64())
 }
 
 // attend returns when a hit of e has something to do beside answering.
@@ -41,9 +41,15 @@ func (t *Tiers[V]) attend(e *l1.Entry[V], now l1.Instant) l1.Instant {
 }
 
 // Attend reports whether a hit of a due entry should begin a flight that refreshes
-// it or prolongs its life.
-func (t *Tiers[V]) Attend(e *l1.Entry[V]) bool {
-	return idles(e) || t.early(time.Duration(e.Cost)*time.Microsecond, e.Expires.Sub(l1.Now()))
+// what has no more than ahead left of its life, or prolongs it.
+//
+// The flight uses the number that is drawn here for the value in L2 too. It may have
+// more of its life left than L1's copy, which is then replaced by it; but to draw
+// again for one that is the same would be to refresh with the square of the
+// probability, too late for a hot key.
+func (t *Tiers[V]) Attend(e *l1.Entry[V]) (ahead time.Duration, ok bool) {
+	ahead = t.ahead(e.Cost)
+	return ahead, idles(e) || ahead >= e.Expires.Sub(l1.Now()) && ahead > 0
 }
 
 func idles[V any](e *l1.Entry[V]) bool {
@@ -57,7 +63,7 @@ func (t *Tiers[V]) due(q Query[V], e *l1.Entry[V]) bool {
 		return false
 	}
 	if !idles(e) {
-		return true // Attend has drawn
+		return true
 	}
 	now, next := l1.Now(), *e
 	next.Expires = min(now.Add(t.slack(e.Rare.Idle)), e.Rare.Cap)
@@ -67,7 +73,7 @@ func (t *Tiers[V]) due(q Query[V], e *l1.Entry[V]) bool {
 		// Not beyond the cap, which is the end of L1's life: L2 ends it by itself.
 		_ = t.l2.Touch(context.Background(), q.Key, t.slack(e.Rare.Idle))
 	}
-	return t.early(time.Duration(e.Cost)*time.Microsecond, e.Rare.Cap.Sub(now))
+	return q.Ahead >= e.Rare.Cap.Sub(now)
 }
 
 // postpone keeps hits of L1's entry from attending to it for a while.

@@ -65,7 +65,8 @@ type Query[V any] struct {
 	Load    Loader[V]                                  // nil: none
 	Turn    func(ctx context.Context, wait bool) error // takes a place among the loads in flight
 	Offer   func(a Answer[V], soft bool)               // tells of a value that may stand in while the load goes on
-	Refresh bool                                       // L1's entry is still good, and due to be replaced
+	Refresh bool                                       // L1's entry is still good, and due
+	Ahead   time.Duration                              // what has no more left of its life is refreshed
 }
 
 // Lookup reads L1 alone.
@@ -216,7 +217,7 @@ func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V],
 	old := known[V]{Ticket: g.Ticket, value: v, source: FromL2, validator: h.Validator, soft: h.Expired,
 		has: !h.Negative, expires: l1.Now().Add(left), gone: l1.Now().Add(left + max(q.TTL.StaleIfError, 0))}
 	fresh := left > 0 && !h.Expired
-	if fresh && !(q.Refresh && t.early(h.Cost, left)) {
+	if fresh && !(q.Refresh && q.Ahead >= left) {
 		t.counters.l2Hits.Add(1)
 		return t.adopt(q, g, h, old, left), "", true
 	}
