@@ -65,16 +65,8 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 // empty or too long [ErrKey].
 func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, error) {
 	s := c.settings(opts)
-	if s.bound > 0 {
-		switch e, saw := c.tiers.Lookup(key, s.bound); saw {
-		case l1.Due:
-			if ahead, ok := c.tiers.Attend(e); ok {
-				c.refresh(ctx, key, s, ahead)
-			}
-			fallthrough
-		case l1.Hit:
-			return c.answer(tiered.AnswerOf(e), s)
-		}
+	if e, ok := c.lookup(ctx, key, &s); ok {
+		return c.answer(tiered.AnswerOf(e), s)
 	}
 	var zero V
 	if err := c.usable(key); err != nil {
@@ -83,7 +75,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, erro
 	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
 		return zero, fmt.Errorf("nearcache: WithTTL: %w", err)
 	}
-	a, err := c.flights.do(ctx, c.call(key, s))
+	a, err := c.flights.do(ctx, c.call(key, s, nil))
 	if err != nil {
 		if c.closed.Load() {
 			return zero, ErrClosed
@@ -93,32 +85,59 @@ func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, erro
 	return c.answer(a, s)
 }
 
+// lookup reads L1, and sees to what is due there.
+func (c *Cache[V]) lookup(ctx context.Context, key string, s *settings) (*l1.Entry[V], bool) {
+	if s.bound == 0 {
+		return nil, false
+	}
+	e, saw := c.tiers.Lookup(key, s.bound)
+	if saw == l1.Due {
+		if ahead, ok := c.tiers.Attend(e); ok {
+			c.refresh(ctx, key, *s, ahead)
+		}
+	}
+	return e, saw == l1.Hit || saw == l1.Due
+}
+
 // call is what a read of key beyond L1 needs. It stands apart so that what it
-// captures is allocated on a miss only.
-func (c *Cache[V]) call(key string, s settings) call[tiered.Answer[V]] {
+// captures is allocated on a miss only. b is the batch that loads, if there is one.
+func (c *Cache[V]) call(key string, s settings, b *batch[V]) call[tiered.Answer[V]] {
 	q := tiered.Query[V]{Key: key, Bound: s.bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(s.ttl),
 		Refresh: s.refresh, Ahead: s.ahead}
-	return call[tiered.Answer[V]]{
+	call := call[tiered.Answer[V]]{
 		key: key, ticket: q.Ticket, bound: s.bound,
 		good: func(a tiered.Answer[V]) bool { return a.Good(s.bound) },
 		load: func(ctx context.Context, offer func(tiered.Answer[V], bool)) (tiered.Answer[V], error) {
-			turn := turn{places: c.loads.places}
-			defer turn.giveBack()
-			q.Offer, q.Turn = offer, turn.take
-			if c.cfg.Load != nil || c.cfg.LoadItem != nil {
-				q.Load = func(ctx context.Context, key string, old tiered.Old[V]) (tiered.Loaded[V], error) {
-					return c.load(ctx, &turn, key, old, s.ttl)
-				}
+			q.Offer = offer
+			if b != nil {
+				return b.fetch(ctx, q)
 			}
-			return c.tiers.Fetch(ctx, q)
+			return c.fetch(ctx, q, s.ttl)
 		},
 	}
+	if b != nil {
+		call.joined = func() { b.pass(key) }
+	}
+	return call
+}
+
+// fetch is the flight of one key.
+func (c *Cache[V]) fetch(ctx context.Context, q tiered.Query[V], ttl TTL) (tiered.Answer[V], error) {
+	turn := turn{places: c.loads.places}
+	defer turn.giveBack()
+	q.Turn = turn.take
+	if c.cfg.loads() {
+		q.Load = func(ctx context.Context, key string, old tiered.Old[V]) (tiered.Loaded[V], error) {
+			return c.load(ctx, &turn, key, old, ttl)
+		}
+	}
+	return c.tiers.Fetch(ctx, q)
 }
 
 // refresh replaces or prolongs an entry that is still good, behind its reader's back.
 func (c *Cache[V]) refresh(ctx context.Context, key string, s settings, ahead time.Duration) {
 	s.refresh, s.ahead = true, ahead
-	if c.usable(key) == nil && c.flights.start(ctx, c.call(key, s)) {
+	if c.usable(key) == nil && c.flights.start(ctx, c.call(key, s, nil)) {
 		c.refreshes.Add(1)
 	}
 }
@@ -153,19 +172,7 @@ func (c *Cache[V]) answer(a tiered.Answer[V], s settings) (V, error) {
 // are *[TierError], [ErrClosed], and before anything has happened [ErrKey],
 // [ErrValue] and those of the codec.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...Option) error {
-	s := c.settings(opts)
-	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
-		return fmt.Errorf("nearcache: WithTTL: %w", err)
-	}
-	c.writers.RLock()
-	defer c.writers.RUnlock()
-	if err := c.usable(key); err != nil {
-		return err
-	}
-	if c.cfg.Clone != nil {
-		value = c.cfg.Clone(value)
-	}
-	return tierError("set", c.tiers.Set(ctx, key, value, tiered.TTL(s.ttl)))
+	return c.SetMany(ctx, map[string]V{key: value}, opts...)
 }
 
 // Invalidate takes the values of keys from every tier and instance. Call it

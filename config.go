@@ -39,6 +39,12 @@ type Config[V any] struct {
 	// one. Default nil. Only one of the two can be set.
 	LoadItem func(ctx context.Context, key string, item *Item[V]) (V, error)
 
+	// LoadMany returns the values of keys for [Cache.GetMany], without those that the
+	// source does not have; with an error, those that it has all the same. It runs
+	// as Load does. Default nil: GetMany loads each key with Load or LoadItem. A Get
+	// uses it if there is neither.
+	LoadMany func(ctx context.Context, keys []string) (map[string]V, error)
+
 	// Codec encodes values for Redis. Default [codec.Msgpack].
 	Codec codec.Codec[V]
 
@@ -176,6 +182,9 @@ func (c Config[V]) withDefaults() Config[V] {
 	}
 	return c
 }
+
+// loads reports whether there is a loader.
+func (c *Config[V]) loads() bool { return c.Load != nil || c.LoadItem != nil || c.LoadMany != nil }
 
 // validate reports all mistakes of a configuration with its defaults, one a
 // line.

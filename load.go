@@ -69,12 +69,17 @@ func (t *turn) giveBack() {
 	}
 }
 
-// load runs the loader of cfg under the turn, which lasts until the loader returns.
+// load runs the loader of one key under the turn, which lasts until the loader
+// returns.
 func (c *Cache[V]) load(ctx context.Context, t *turn, key string, old tiered.Old[V], ttl TTL) (tiered.Loaded[V], error) {
+	if c.cfg.Load == nil && c.cfg.LoadItem == nil {
+		values, err := c.loadMany(ctx, t, []string{key})
+		return pick(values, err, key, ttl)
+	}
 	held := *t // the loader may outlast the flight
 	t.held = false
 	return run(ctx, &c.loads, held, func(ctx context.Context) (tiered.Loaded[V], error) {
-		if c.cfg.LoadItem == nil {
+		if c.cfg.Load != nil {
 			v, err := c.cfg.Load(ctx, key)
 			return tiered.Loaded[V]{Value: v, TTL: tiered.TTL(ttl)}, err
 		}

@@ -60,6 +60,7 @@ type call[V any] struct {
 	bound  time.Duration                                   // of staleness that it accepts
 	load   func(context.Context, func(V, bool)) (V, error) // is given a function that offers a stand-in
 	good   func(V) bool                                    // whether a stand-in will do
+	joined func()                                          // told that another's flight was joined; or nil
 }
 
 // do returns what load returns, from a flight that is under way if the ticket
@@ -74,6 +75,9 @@ func (f *flights[V]) do(ctx context.Context, c call[V]) (V, error) {
 	fl, landed, joined := f.board(ctx, s, c)
 	if fl == nil {
 		return zero, ErrClosed
+	}
+	if joined && c.joined != nil {
+		c.joined()
 	}
 	if o := fl.standIn.Load(); joined && o != nil && o.soft && c.good(o.value) {
 		s.leave(c.key, fl, true)
@@ -131,7 +135,7 @@ func (f *flights[V]) board(ctx context.Context, s *flightShard[V], c call[V]) (f
 		}
 		fl = &flight[V]{ticket: c.ticket, bound: c.bound, overdue: make(chan struct{})}
 		fl.ctx, fl.cancel = context.WithCancel(
-			context.WithValue(context.WithoutCancel(ctx), loadingKey{}, &loading{f, c.key, ctx}))
+			context.WithValue(context.WithoutCancel(ctx), loadingKey{}, &loading{flights: f, key: c.key, caller: ctx}))
 		s.enter(c.key, fl)
 		f.running.Add(1)
 	}
@@ -211,11 +215,17 @@ func (s *flightShard[V]) closeTo(key string, fl *flight[V]) {
 	}
 }
 
-// loading marks a loader's context with the key that it loads.
+// loading marks a loader's context with the key that it loads, or the keys.
 type loading struct {
 	flights any
 	key     string
+	keys    map[string]struct{}
 	caller  context.Context
+}
+
+func (l *loading) loads(key string) bool {
+	_, ok := l.keys[key]
+	return ok || l.key == key
 }
 
 type loadingKey struct{}
@@ -227,7 +237,7 @@ func (f *flights[V]) loading(ctx context.Context, key string) bool {
 		if !ok {
 			return false
 		}
-		if l.flights == any(f) && l.key == key {
+		if l.flights == any(f) && l.loads(key) {
 			return true
 		}
 		ctx = l.caller

@@ -44,13 +44,24 @@ func (s *Store) Clear(ctx context.Context, shard int) (Record, error) {
 	return r, err
 }
 
-// Set writes the envelope of key and announces it. A set that reaches Redis
-// after deadline (the server's clock, in microseconds), or in another epoch
-// than the one that the envelope was made for, only deletes the value: its
-// caller was told of a failure, and may have been overtaken by others. kept is
-// false then.
-func (s *Store) Set(ctx context.Context, key string, envelope []byte, life time.Duration, epoch string, deadline int64) (r Record, kept bool, err error) {
-	r, op, err := s.change(ctx, s.Shard(key), OpSet, []string{key}, envelope, life.Milliseconds(), epoch, deadline)
+// Value is one value of a set.
+type Value struct {
+	Envelope []byte
+	Life     time.Duration
+}
+
+// Set writes the values of keys, all of one shard and at most [MaxKeys], and
+// announces it; all or none. A set that reaches Redis after deadline (the server's
+// clock, in microseconds), or in another epoch than the one that the envelopes were
+// made for, only deletes the values: its caller was told of a failure, and may have
+// been overtaken by others. kept is false then.
+func (s *Store) Set(ctx context.Context, shard int, keys []string, values []Value, epoch string, deadline int64) (r Record, kept bool, err error) {
+	more := make([]any, 2, 2+2*len(values))
+	more[0], more[1] = epoch, deadline
+	for _, v := range values {
+		more = append(more, v.Envelope, v.Life.Milliseconds())
+	}
+	r, op, err := s.change(ctx, shard, OpSet, keys, more...)
 	return r, op == OpSet, err
 }
 

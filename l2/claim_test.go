@@ -74,7 +74,7 @@ func TestClaimIsLost(t *testing.T) {
 		"invalidated": func(s *Store, _ *redis.Client, _, _ string) { _, _ = s.Invalidate(ctx, 0, []string{"k"}) },
 		"expired":     func(s *Store, _ *redis.Client, _, _ string) { _, _ = s.Expire(ctx, 0, []string{"k"}) },
 		"set": func(s *Store, _ *redis.Client, _, epoch string) {
-			_, _, _ = s.Set(ctx, "k", envelope("set", codec.Header{Codec: 1}), minute, epoch, 1<<60)
+			_, _, _ = s.Set(ctx, 0, []string{"k"}, []Value{{envelope("set", codec.Header{Codec: 1}), minute}}, epoch, 1<<60)
 		},
 		"released": func(s *Store, _ *redis.Client, token, epoch string) { _ = s.Release(ctx, "k", token, epoch, 0) },
 		"backed off": func(s *Store, _ *redis.Client, token, epoch string) {

@@ -81,7 +81,7 @@ func reply(record, value *redis.StringCmd, leased bool) (r Reply, err error) {
 		return r, err
 	default:
 		r.State, r.Data = Present, data
-		if token, ok := leaseToken(data); ok {
+		if token, ok := Lease(data); ok {
 			r.State, r.Data, r.Holder = Held, nil, token
 		}
 	}
@@ -91,9 +91,9 @@ func reply(record, value *redis.StringCmd, leased bool) (r Reply, err error) {
 // tokenLen is the length of a token.
 const tokenLen = 16
 
-// leaseToken tells a lease from an envelope: 'L' or, once somebody waits, 'W',
-// and the token.
-func leaseToken(data []byte) (string, bool) {
+// Lease tells a lease from an envelope: 'L' or, once somebody waits, 'W', and the
+// token.
+func Lease(data []byte) (string, bool) {
 	if len(data) != 1+tokenLen || data[0] != 'L' && data[0] != 'W' {
 		return "", false
 	}

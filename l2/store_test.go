@@ -137,7 +137,7 @@ func TestWaiterIsWoken(t *testing.T) {
 func TestChangesAreNumberedLoggedAndPublished(t *testing.T) {
 	s, c, _ := open(t, 1)
 	before := read(t, s, "a", "").Record
-	if _, kept, err := s.Set(t.Context(), "a", []byte("v"), minute, before.Epoch, 1<<60); err != nil || !kept {
+	if _, kept, err := s.Set(t.Context(), 0, []string{"a"}, []Value{{[]byte("v"), minute}}, before.Epoch, 1<<60); err != nil || !kept {
 		t.Fatalf("Set: kept %v, %v", kept, err)
 	}
 	set := read(t, s, "a", "").Record
@@ -175,7 +175,7 @@ func TestLateSetOnlyDeletes(t *testing.T) {
 			if epoch == "" {
 				epoch = read(t, s, "k", "").Record.Epoch
 			}
-			if _, kept, err := s.Set(t.Context(), "k", []byte("late"), minute, epoch, late.deadline); err != nil || kept {
+			if _, kept, err := s.Set(t.Context(), 0, []string{"k"}, []Value{{[]byte("late"), minute}}, epoch, late.deadline); err != nil || kept {
 				t.Fatalf("Set: kept %v, %v; want refused", kept, err)
 			}
 			if c.Exists(t.Context(), "{test}:v:k").Val() != 0 {

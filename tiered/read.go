@@ -63,6 +63,7 @@ type Query[V any] struct {
 	Ticket  Ticket
 	TTL     TTL
 	Load    Loader[V]                                  // nil: none
+	Waits   func()                                     // told when the read begins to wait for another instance's load; or nil
 	Turn    func(ctx context.Context, wait bool) error // takes a place among the loads in flight
 	Offer   func(a Answer[V], soft bool)               // tells of a value that may stand in while the load goes on
 	Refresh bool                                       // L1's entry is still good, and due
@@ -142,6 +143,9 @@ func (t *Tiers[V]) fetch(ctx context.Context, s *shard, q Query[V], g grant[V]) 
 			return t.load(ctx, q, g)
 		}
 		t.offer(q, g)
+		if q.Waits != nil {
+			q.Waits()
+		}
 		if !t.await(ctx, q.Key, holder, patience, try) {
 			return t.load(ctx, q, g) // the holder may still fill; what we load goes no further
 		}
@@ -151,8 +155,12 @@ func (t *Tiers[V]) fetch(ctx context.Context, s *shard, q Query[V], g grant[V]) 
 // readable reports whether L2 may be asked for q: not while it is away, and not
 // for a key whose change by this instance has not reached it.
 func (t *Tiers[V]) readable(s *shard, q Query[V]) bool {
-	return t.l2 != nil && q.TTL.L2 >= 0 && q.Ticket.Epoch.ID() != "" && t.disagree.Load() == nil &&
-		!t.l2.Away() && !s.outbox.holds(q.Key)
+	return t.l2 != nil && q.TTL.L2 >= 0 && t.followed(q.Ticket.Epoch) && !s.outbox.holds(q.Key)
+}
+
+// followed reports whether Redis can be asked, in an epoch that we follow.
+func (t *Tiers[V]) followed(e *l1.Epoch) bool {
+	return e.ID() != "" && t.disagree.Load() == nil && !t.l2.Away()
 }
 
 // ask reads L2 once and notes in the grant what that permits. ok is false if
@@ -213,13 +221,13 @@ func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V],
 		g.token = t.drop(ctx, q, reply)
 		return a, "", false
 	}
-	left := time.Duration(h.Expires*1000-s.clock()) * time.Microsecond
+	left := t.left(s, h)
 	old := known[V]{Ticket: g.Ticket, value: v, source: FromL2, validator: h.Validator, soft: h.Expired,
 		has: !h.Negative, expires: l1.Now().Add(left), gone: l1.Now().Add(left + max(q.TTL.StaleIfError, 0))}
 	fresh := left > 0 && !h.Expired
 	if fresh && !(q.Refresh && q.Ahead >= left) {
 		t.counters.l2Hits.Add(1)
-		return t.adopt(q, g, h, old, left), "", true
+		return t.adopt(q, g, h, v, left), "", true
 	}
 	if q.Load == nil {
 		return a, "", false
@@ -241,7 +249,7 @@ func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V],
 	backsOff := h.Claim.Kind == codec.BackOff
 	switch {
 	case fresh: // somebody else refreshes it
-		a = t.adopt(q, g, h, old, left)
+		a = t.adopt(q, g, h, v, left)
 		t.postpone(q, max(h.Cost/2, minPostponed))
 		return a, "", true
 	case q.Bound > 0 && old.standsIn() && (h.Expired || backsOff):
@@ -254,6 +262,11 @@ func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V],
 		return a, "", false
 	}
 	return a, claimant, false
+}
+
+// left returns what a value in L2 has left of its life.
+func (t *Tiers[V]) left(s *shard, h codec.Header) time.Duration {
+	return time.Duration(h.Expires*1000-s.clock()) * time.Microsecond
 }
 
 // open takes the value out of its envelope, or says why it cannot be believed.
@@ -306,13 +319,13 @@ func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token 
 }
 
 // adopt keeps a value of L2 in L1 and answers it.
-func (t *Tiers[V]) adopt(q Query[V], g *grant[V], h codec.Header, old known[V], left time.Duration) Answer[V] {
-	a := Answer[V]{Value: old.value, Source: FromL2}
+func (t *Tiers[V]) adopt(q Query[V], g *grant[V], h codec.Header, v V, left time.Duration) Answer[V] {
+	a := Answer[V]{Value: v, Source: FromL2}
 	if h.Negative {
 		a.Err = ErrNotFound
 	}
 	life := lives{l1: t.jittered(q.TTL.l1(h.Negative)), l2: left}
-	t.keep(q, g.Ticket, content[V]{value: old.value, err: a.Err, validator: h.Validator, cost: h.Cost}, life)
+	t.keep(q, g.Ticket, content[V]{value: v, err: a.Err, validator: h.Validator, cost: h.Cost}, life)
 	if q.TTL.Idle > 0 {
 		t.running.Go(func() { _ = t.l2.Touch(context.Background(), q.Key, t.slack(q.TTL.Idle)) })
 	}

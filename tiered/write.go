@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/nearcache/nearcache/codec"
 	"github.com/nearcache/nearcache/internal/guard"
@@ -66,22 +65,19 @@ func (t *Tiers[V]) soften(key string) {
 // announce makes a change of keys, shard by shard.
 func (t *Tiers[V]) announce(ctx context.Context, keys []string, change change) error {
 	t.counters.invalidations.Add(uint64(len(keys)))
-	byShard := make(map[int][]string, 1)
-	for _, key := range keys {
-		i := t.l2.Shard(key)
-		byShard[i] = append(byShard[i], key)
+	return t.eachShard(keys, func(shard int, keys []string) error { return t.announceIn(ctx, shard, keys, change) })
+}
+
+// eachShard runs f for the keys of every shard at once.
+func (t *Tiers[V]) eachShard(keys []string, f func(shard int, keys []string) error) error {
+	groups := t.l2.Group(keys)
+	if len(groups) == 1 {
+		return f(groups[0].Shard, groups[0].Keys)
 	}
-	var errs []error
-	var mu sync.Mutex
+	errs := make([]error, len(groups))
 	var shards sync.WaitGroup
-	for i, keys := range byShard {
-		shards.Go(func() {
-			if err := t.announceIn(ctx, i, keys, change); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-			}
-		})
+	for i, g := range groups {
+		shards.Go(func() { errs[i] = f(g.Shard, g.Keys) })
 	}
 	shards.Wait()
 	return errors.Join(errs...)
@@ -114,33 +110,77 @@ func (t *Tiers[V]) send(change func() (l2.Record, error)) (l2.Record, error) {
 	return change()
 }
 
-// Set writes a value through to every tier; other instances drop theirs. As
-// with Invalidate, an error means that the old value is gone here, and will be
+// Set writes values through to every tier; other instances drop theirs. As with
+// Invalidate, an error means that the old values are gone here, and will be
 // everywhere.
-func (t *Tiers[V]) Set(ctx context.Context, key string, v V, ttl TTL) error {
-	t.counters.sets.Add(1)
-	s, ticket, c := t.shardOf(key), t.Ticket(key), content[V]{value: v}
-	q, life := Query[V]{Key: key, TTL: ttl}, t.lives(ttl, false)
+func (t *Tiers[V]) Set(ctx context.Context, values map[string]V, ttl TTL) error {
+	t.counters.sets.Add(uint64(len(values)))
 	if t.l2 == nil {
-		ticket.Stamp = ticket.Epoch.Fence(ticket.Hash)
-		t.keep(q, ticket, c, life)
+		for key, v := range values {
+			ticket := t.Ticket(key)
+			ticket.Stamp = ticket.Epoch.Fence(ticket.Hash)
+			t.keep(Query[V]{Key: key, TTL: ttl}, ticket, content[V]{value: v}, t.lives(ttl, false))
+		}
 		return nil
 	}
-	packed, err := t.pack(key, c, codec.Header{}) // the header is written when its epoch is known
-	if err != nil {
-		return err // nothing has happened
+	packed := make(map[string][]byte, len(values))
+	keys := make([]string, 0, len(values))
+	for key, v := range values {
+		// The header is written when its epoch is known.
+		envelope, err := t.pack(key, content[V]{value: v}, codec.Header{})
+		if err != nil {
+			return err // nothing has happened
+		}
+		packed[key] = envelope
+		keys = append(keys, key)
 	}
-	keys := []string{key}
+	return t.eachShard(keys, func(shard int, keys []string) error {
+		return t.setIn(ctx, shard, keys, values, packed, ttl)
+	})
+}
+
+// setBytes bounds the values of one script: Redis serves nobody else meanwhile.
+const setBytes = 1 << 20
+
+func (t *Tiers[V]) setIn(ctx context.Context, shard int, keys []string, values map[string]V, packed map[string][]byte, ttl TTL) error {
+	s := t.shards[shard]
+	tickets := make([]Ticket, len(keys)) // from before the fence, and so before the others' changes
+	for i, key := range keys {
+		tickets[i] = t.Ticket(key)
+	}
 	t.fence(s, keys)
-	record, err := t.send(func() (l2.Record, error) { return t.writeThrough(ctx, s, q, packed, life.l2, ticket) })
+	for len(keys) > 0 {
+		n, size := 0, 0
+		for n < min(len(keys), l2.MaxKeys) && (n == 0 || size+len(packed[keys[n]]) <= setBytes) {
+			size += len(packed[keys[n]])
+			n++
+		}
+		if err := t.setPart(ctx, shard, keys[:n], tickets[:n], values, packed, ttl); err != nil {
+			t.failed(s, keys)
+			return err
+		}
+		keys, tickets = keys[n:], tickets[n:]
+	}
+	return nil
+}
+
+func (t *Tiers[V]) setPart(ctx context.Context, shard int, keys []string, tickets []Ticket, values map[string]V, packed map[string][]byte, ttl TTL) error {
+	lives := make([]lives, len(keys))
+	for i := range keys {
+		lives[i] = t.lives(ttl, false)
+	}
+	record, err := t.send(func() (l2.Record, error) {
+		return t.writeThrough(ctx, shard, keys, tickets[0], packed, lives, ttl)
+	})
 	if err != nil {
-		t.failed(s, keys)
 		return err
 	}
-	t.landed(s, keys, record)
-	if record.Epoch == ticket.Epoch.ID() {
-		ticket.Stamp = l1.StampOf(record.Seq) // its own announcement will not evict it
-		t.keep(q, ticket, c, life)
+	t.landed(t.shards[shard], keys, record)
+	for i, key := range keys {
+		if record.Epoch == tickets[i].Epoch.ID() {
+			tickets[i].Stamp = l1.StampOf(record.Seq) // its own announcement will not evict it
+			t.keep(Query[V]{Key: key, TTL: ttl}, tickets[i], content[V]{value: values[key]}, lives[i])
+		}
 	}
 	return nil
 }
@@ -149,24 +189,28 @@ func (t *Tiers[V]) Set(ctx context.Context, key string, v V, ttl TTL) error {
 // since. Others may have written meanwhile, so it took the value away instead.
 var errLate = errors.New("the set reached Redis late or in a new epoch, and took the value away instead: set it again")
 
-// writeThrough writes a packed value to L2 with the knowledge that ticket stands
+// writeThrough writes packed values to L2 with the knowledge that ticket stands
 // for. It must not take effect after its caller was told of a failure: hence the
 // deadline.
-func (t *Tiers[V]) writeThrough(ctx context.Context, s *shard, q Query[V], packed []byte, life time.Duration, ticket Ticket) (l2.Record, error) {
-	if life < 0 {
-		return t.l2.Invalidate(ctx, t.l2.Shard(q.Key), []string{q.Key})
+func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, ticket Ticket, packed map[string][]byte, lives []lives, ttl TTL) (l2.Record, error) {
+	if ttl.L2 < 0 {
+		return t.l2.Invalidate(ctx, shard, keys)
 	}
 	epoch := ticket.Epoch.ID()
 	if epoch == "" {
 		return l2.Record{}, l2.ErrUnavailable // never reached so far
 	}
-	h, err := t.header(q.Key, content[V]{}, epoch, ticket.Stamp.Seq(), life)
-	if err != nil {
-		return l2.Record{}, err
+	out := make([]l2.Value, len(keys))
+	for i, key := range keys {
+		h, err := t.header(key, content[V]{}, epoch, ticket.Stamp.Seq(), lives[i].l2)
+		if err != nil {
+			return l2.Record{}, err
+		}
+		codec.Finish(packed[key], h)
+		out[i] = l2.Value{Envelope: packed[key], Life: t.expiry(lives[i].l2, ttl, false)}
 	}
-	codec.Finish(packed, h)
-	deadline := s.clock() + t.cfg.RedisTimeout.Microseconds()
-	record, kept, err := t.l2.Set(ctx, q.Key, packed, t.expiry(life, q.TTL, false), epoch, deadline)
+	deadline := t.shards[shard].clock() + t.cfg.RedisTimeout.Microseconds()
+	record, kept, err := t.l2.Set(ctx, shard, keys, out, epoch, deadline)
 	if err == nil && !kept {
 		err = errLate
 	}

@@ -4,10 +4,10 @@
 -- ARGV[1] epoch to begin if there is no record: 16 random hexadecimal digits
 -- ARGV[2] channel  ARGV[3] length that the log is trimmed to
 -- ARGV[4] op: i, s, x or c    ARGV[5] body: the keys as netstrings
--- and for s only, with one value:
--- ARGV[6] envelope  ARGV[7] its life in milliseconds
--- ARGV[8] epoch that the envelope names
--- ARGV[9] server time in microseconds after which the set is late
+-- and for s only:
+-- ARGV[6] epoch that the envelopes name
+-- ARGV[7] server time in microseconds after which the set is late
+-- ARGV[8..] for each value its envelope, and its life in milliseconds
 --
 -- Returns {seq, epoch, cleared, op}. A set that arrives late, or in another
 -- epoch, only deletes: its caller has given up, and others may have written.
@@ -17,11 +17,11 @@ mint(r)
 -- A write that changes nothing and needs no memory: Redis refuses a script that is
 -- out of memory only until its first write. A set must be refused.
 if op ~= 's' then redis.call('PERSIST', KEYS[2]) end
-if op == 's' and (r.epoch ~= ARGV[8] or micros() > tonumber(ARGV[9])) then op = 'i' end
+if op == 's' and (r.epoch ~= ARGV[6] or micros() > tonumber(ARGV[7])) then op = 'i' end
 if op == 'c' then r.cleared = r.seq end
 for i = 3, #KEYS do
   if op == 's' then
-    redis.call('SET', KEYS[i], ARGV[6], 'PX', ARGV[7])
+    redis.call('SET', KEYS[i], ARGV[2 * i + 2], 'PX', ARGV[2 * i + 3])
   elseif op == 'x' and redis.pcall('GETRANGE', KEYS[i], 0, 2) == ENVELOPE then
     -- The claim goes too: what is being loaded may be from before.
     redis.call('SETRANGE', KEYS[i], 3, 'X' .. UNCLAIMED)

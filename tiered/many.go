@@ -1,0 +1,73 @@
+package tiered
+
+import (
+	"context"
+
+	"github.com/nearcache/nearcache/l1"
+	"github.com/nearcache/nearcache/l2"
+)
+
+// FetchMany looks for keys that L1 lacks in L2, in one round trip, and hands what it
+// finds to found. It takes no leases and joins no flights: a second reader of a value
+// costs a little, a flight for each of a thousand keys would cost more than all of
+// them. What is not simply there and good is left to Fetch: rest.
+func (t *Tiers[V]) FetchMany(ctx context.Context, keys []string, q Query[V], found func(key string, a Answer[V])) (rest []string) {
+	if t.l2 == nil || q.TTL.L2 < 0 {
+		return keys
+	}
+	groups := t.l2.Group(keys)
+	for _, g := range groups {
+		if s := t.shards[g.Shard]; !t.followed(s.epoch.Load()) {
+			return keys
+		}
+	}
+	// Taken before anything is read: what is kept under them reflects no less.
+	tickets := make([]Ticket, len(groups))
+	for i, g := range groups {
+		tickets[i] = NewTicket(t.shards[g.Shard].epoch.Load(), 0)
+	}
+	if err := t.l2.ReadMany(ctx, groups); err != nil {
+		t.counters.redisErrors.Add(1)
+		return keys
+	}
+	for i := range groups {
+		rest = t.foundMany(&groups[i], q, tickets[i], rest, found)
+	}
+	return rest
+}
+
+// foundMany hands on what a shard answered, and appends the other keys to rest.
+func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, rest []string, found func(string, Answer[V])) []string {
+	s := t.shards[g.Shard]
+	record := l2.Reply{Record: g.Record, Known: g.Known}
+	for i, key := range g.Keys {
+		q.Key, q.Ticket = key, ticket
+		q.Ticket.Hash = t.l1.Hash(key)
+		if g.Values[i] == nil || !t.trusts(s, q, record) {
+			rest = append(rest, key)
+			continue
+		}
+		grant := grant[V]{Ticket: q.Ticket, record: g.Record}
+		grant.Stamp = max(grant.Stamp, l1.StampOf(g.Record.Seq))
+		if a, ok := t.plain(s, q, &grant, g.Values[i]); ok {
+			found(key, a)
+		} else {
+			rest = append(rest, key)
+		}
+	}
+	return rest
+}
+
+// plain adopts a value that is good without further ado.
+func (t *Tiers[V]) plain(s *shard, q Query[V], g *grant[V], data []byte) (a Answer[V], ok bool) {
+	if _, leased := l2.Lease(data); leased {
+		return a, false
+	}
+	h, v, err := t.open(l2.Reply{State: l2.Present, Data: data})
+	left := t.left(s, h)
+	if err != nil || h.Expired || left <= 0 || t.overtaken(s, g, h) {
+		return a, false
+	}
+	t.counters.l2Hits.Add(1)
+	return t.adopt(q, g, h, v, left), true
+}
