@@ -13,11 +13,11 @@ import (
 // its lease. Keys that have to be loaded after that, because that instance died, are
 // loaded by themselves.
 type batch[V any] struct {
-	cache  *Cache[V]
-	ctx    context.Context
-	cancel context.CancelFunc
-	turn   turn
-	ttl    TTL
+	cache    *Cache[V]
+	ctx      context.Context
+	cancel   context.CancelFunc
+	turn     turn
+	settings settings
 
 	mu        sync.Mutex
 	undecided map[string]struct{}
@@ -29,9 +29,9 @@ type batch[V any] struct {
 	err    error
 }
 
-func (c *Cache[V]) newBatch(ctx context.Context, keys []string, ttl TTL) *batch[V] {
+func (c *Cache[V]) newBatch(ctx context.Context, keys []string, s settings) *batch[V] {
 	b := &batch[V]{
-		cache: c, ttl: ttl, turn: turn{places: c.loads.places},
+		cache: c, settings: s, turn: turn{places: c.loads.places},
 		undecided: make(map[string]struct{}, len(keys)), done: make(chan struct{}),
 	}
 	for _, key := range keys {
@@ -88,18 +88,17 @@ func (b *batch[V]) fetch(ctx context.Context, q tiered.Query[V]) (tiered.Answer[
 
 // load is the loader of one of the keys.
 func (b *batch[V]) load(ctx context.Context, key string) (loaded tiered.Loaded[V], err error) {
-	loaded.TTL = tiered.TTL(b.ttl)
 	if !b.decide(key, true) {
 		turn := turn{places: b.cache.loads.places}
 		if err := turn.take(ctx, true); err != nil {
 			return loaded, err
 		}
 		defer turn.giveBack()
-		return b.cache.load(ctx, &turn, key, tiered.Old[V]{}, b.ttl)
+		return b.cache.load(ctx, &turn, key, tiered.Old[V]{}, b.settings)
 	}
 	select {
 	case <-b.done:
-		return pick(b.values, b.err, key, b.ttl)
+		return pick(b.values, b.err, key, b.settings)
 	case <-ctx.Done():
 		b.leave()
 		return loaded, context.Cause(ctx)
@@ -116,8 +115,8 @@ func (b *batch[V]) leave() {
 }
 
 // pick takes one key's outcome from that of all.
-func pick[V any](values map[string]V, err error, key string, ttl TTL) (tiered.Loaded[V], error) {
-	loaded := tiered.Loaded[V]{TTL: tiered.TTL(ttl)}
+func pick[V any](values map[string]V, err error, key string, s settings) (tiered.Loaded[V], error) {
+	loaded := tiered.Loaded[V]{TTL: tiered.TTL(s.ttl), Tags: s.tags}
 	v, ok := values[key]
 	switch {
 	case ok:

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nearcache/nearcache/codec"
 	"github.com/nearcache/nearcache/l1"
 	"github.com/nearcache/nearcache/tiered"
 	"golang.org/x/sync/semaphore"
@@ -64,25 +65,47 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 // [ErrGoexit], [ErrReentrant], the end of ctx, [ErrClosed], and for keys that are
 // empty or too long [ErrKey].
 func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, error) {
-	s := c.settings(opts)
+	s, info := c.settings(opts)
 	if e, ok := c.lookup(ctx, key, &s); ok {
-		return c.answer(tiered.AnswerOf(e), s)
+		return c.answer(tiered.AnswerOf(e), s.bound, info)
 	}
 	var zero V
 	if err := c.usable(key); err != nil {
 		return zero, err
 	}
-	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
-		return zero, fmt.Errorf("nearcache: WithTTL: %w", err)
-	}
-	a, err := c.flights.do(ctx, c.call(key, s, nil))
-	if err != nil {
-		if c.closed.Load() {
-			return zero, ErrClosed
-		}
+	if err := c.complete(&s, opts); err != nil {
 		return zero, err
 	}
-	return c.answer(a, s)
+	a, err := c.read(ctx, key, s, nil)
+	if err != nil {
+		return zero, err
+	}
+	return c.answer(a, s.bound, info)
+}
+
+// complete checks what a call asks for that is more than a hit.
+func (c *Cache[V]) complete(s *settings, opts []Option) error {
+	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
+		return fmt.Errorf("nearcache: WithTTL: %w", err)
+	}
+	s.tags = tagsOf(opts)
+	return checkTags(s.tags)
+}
+
+// read reads key beyond L1, for itself or together with others.
+func (c *Cache[V]) read(ctx context.Context, key string, s settings, b *batch[V]) (tiered.Answer[V], error) {
+	call := c.call(key, s, b)
+	a, joined, err := c.flights.do(ctx, call)
+	if err == nil && joined && !a.Shared() {
+		// Invalidated by a tag, perhaps before we joined.
+		call = c.call(key, s, b)
+		call.alone = true
+		a, _, err = c.flights.do(ctx, call)
+	}
+	if err != nil && c.closed.Load() {
+		err = ErrClosed
+	}
+	return a, err
 }
 
 // lookup reads L1, and sees to what is due there.
@@ -112,7 +135,7 @@ func (c *Cache[V]) call(key string, s settings, b *batch[V]) call[tiered.Answer[
 			if b != nil {
 				return b.fetch(ctx, q)
 			}
-			return c.fetch(ctx, q, s.ttl)
+			return c.fetch(ctx, q, s)
 		},
 	}
 	if b != nil {
@@ -122,13 +145,13 @@ func (c *Cache[V]) call(key string, s settings, b *batch[V]) call[tiered.Answer[
 }
 
 // fetch is the flight of one key.
-func (c *Cache[V]) fetch(ctx context.Context, q tiered.Query[V], ttl TTL) (tiered.Answer[V], error) {
+func (c *Cache[V]) fetch(ctx context.Context, q tiered.Query[V], s settings) (tiered.Answer[V], error) {
 	turn := turn{places: c.loads.places}
 	defer turn.giveBack()
 	q.Turn = turn.take
 	if c.cfg.loads() {
 		q.Load = func(ctx context.Context, key string, old tiered.Old[V]) (tiered.Loaded[V], error) {
-			return c.load(ctx, &turn, key, old, ttl)
+			return c.load(ctx, &turn, key, old, s)
 		}
 	}
 	return c.tiers.Fetch(ctx, q)
@@ -142,16 +165,16 @@ func (c *Cache[V]) refresh(ctx context.Context, key string, s settings, ahead ti
 	}
 }
 
-func (c *Cache[V]) answer(a tiered.Answer[V], s settings) (V, error) {
-	if !a.Good(s.bound) { // it was invalidated, or is not proven, since it was found
+func (c *Cache[V]) answer(a tiered.Answer[V], bound time.Duration, info *Info) (V, error) {
+	if !a.Good(bound) { // it was invalidated, or is not proven, since it was found
 		var zero V
 		return zero, a.Failed
 	}
 	if a.Stale {
 		c.staleServed.Add(1)
 	}
-	if s.info != nil {
-		*s.info = Info{Source: Source(a.Source), Stale: a.Stale}
+	if info != nil {
+		*info = Info{Source: Source(a.Source), Stale: a.Stale}
 	}
 	if a.Err != nil {
 		return a.Value, a.Err
@@ -211,6 +234,33 @@ func (c *Cache[V]) Expire(ctx context.Context, keys ...string) error {
 	return tierError("expire", c.tiers.Expire(ctx, keys))
 }
 
+// InvalidateTags takes away all values that name any of tags, on every instance and in
+// Redis, as Invalidate does with keys. Its cost depends on the number of tags and
+// [Config.Shards], not on that of the values. Errors are those of Invalidate.
+func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
+	c.writers.RLock()
+	defer c.writers.RUnlock()
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	if err := checkTags(tags); err != nil {
+		return err
+	}
+	return tierError("invalidate tags", c.tiers.InvalidateTags(ctx, tags))
+}
+
+// Clear takes all values of the namespace away, on every instance and in Redis, as
+// Invalidate does with keys. It deletes nothing: what is in Redis expires, or is
+// replaced when it is asked for. Errors are those of Invalidate.
+func (c *Cache[V]) Clear(ctx context.Context) error {
+	c.writers.RLock()
+	defer c.writers.RUnlock()
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	return tierError("clear", c.tiers.Clear(ctx))
+}
+
 // Close ends what the cache started and waits for it: loads are cancelled, and a
 // loader that ignores that holds Close up. It closes nothing that it was given.
 // It may be called more than once and beside any other method; later calls of
@@ -236,6 +286,19 @@ func (c *Cache[V]) usable(key string) error {
 	}
 	if n := len(key); n == 0 || n > c.cfg.MaxKeyBytes {
 		return fmt.Errorf("%w: %d bytes, must be 1 to %d (MaxKeyBytes)", ErrKey, n, c.cfg.MaxKeyBytes)
+	}
+	return nil
+}
+
+// checkTags reports why values cannot name tags.
+func checkTags(tags []string) error {
+	if n := len(tags); n > codec.MaxTags {
+		return fmt.Errorf("%w: %d tags, must be %d at most", ErrKey, n, codec.MaxTags)
+	}
+	for _, tag := range tags {
+		if n := len(tag); n == 0 || n > codec.MaxTag {
+			return fmt.Errorf("%w: a tag of %d bytes, must be 1 to %d", ErrKey, n, codec.MaxTag)
+		}
 	}
 	return nil
 }

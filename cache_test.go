@@ -24,11 +24,12 @@ func TestHitAllocatesNothing(t *testing.T) {
 	f.settled(t, 0, "1", 1)
 	ctx, c := context.Background(), f.caches[0]
 	var info nearcache.Info
+	tag := fmt.Sprint("tag", len(f.caches)) // not a constant
 	for name, get := range map[string]func() (product, error){
 		"plain": func() (product, error) { return c.Get(ctx, "1") },
 		"with options": func() (product, error) {
 			return c.Get(ctx, "1", nearcache.WithTTL(nearcache.TTL{L1: time.Second}),
-				nearcache.WithMaxStaleness(time.Second), nearcache.WithInfo(&info))
+				nearcache.WithMaxStaleness(time.Second), nearcache.WithInfo(&info), nearcache.WithTags("red", tag))
 		},
 	} {
 		if n := testing.AllocsPerRun(1000, func() {

@@ -23,8 +23,9 @@ var (
 	// ErrClosed: the cache was closed before or during the call.
 	ErrClosed = errors.New("nearcache: cache is closed")
 
-	// ErrKey: a key is empty or longer than [Config.MaxKeyBytes].
-	ErrKey = errors.New("nearcache: key of unusable length")
+	// ErrKey: a key is empty or longer than [Config.MaxKeyBytes], or tags are not as
+	// [WithTags] says.
+	ErrKey = errors.New("nearcache: unusable key or tag")
 
 	// ErrValue: a value given to Set is larger than [Config.MaxValueBytes].
 	ErrValue = errors.New("nearcache: value too large")
@@ -46,7 +47,7 @@ var (
 // cause.
 type TierError struct {
 	Tier string // "L2"
-	Op   string // "set", "invalidate", "expire" or "close"
+	Op   string // "set", "invalidate", "expire", "invalidate tags", "clear" or "close"
 	Err  error
 }
 

@@ -3,6 +3,7 @@ package nearcache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -28,6 +29,10 @@ type Item[V any] struct {
 	// TTL is how long the value is to live. It is the call's on entry. Negative fields
 	// keep the value out of that tier, so TTL{L1: -1, L2: -1} keeps it nowhere.
 	TTL TTL
+
+	// Tags are those that the value is to name, as with [WithTags], whose tags they are
+	// on entry.
+	Tags []string
 }
 
 // loads runs the application's loader and keeps its misbehaviour from the
@@ -71,29 +76,28 @@ func (t *turn) giveBack() {
 
 // load runs the loader of one key under the turn, which lasts until the loader
 // returns.
-func (c *Cache[V]) load(ctx context.Context, t *turn, key string, old tiered.Old[V], ttl TTL) (tiered.Loaded[V], error) {
+func (c *Cache[V]) load(ctx context.Context, t *turn, key string, old tiered.Old[V], s settings) (tiered.Loaded[V], error) {
 	if c.cfg.Load == nil && c.cfg.LoadItem == nil {
 		values, err := c.loadMany(ctx, t, []string{key})
-		return pick(values, err, key, ttl)
+		return pick(values, err, key, s)
 	}
 	held := *t // the loader may outlast the flight
 	t.held = false
 	return run(ctx, &c.loads, held, func(ctx context.Context) (tiered.Loaded[V], error) {
 		if c.cfg.Load != nil {
 			v, err := c.cfg.Load(ctx, key)
-			return tiered.Loaded[V]{Value: v, TTL: tiered.TTL(ttl)}, err
+			return tiered.Loaded[V]{Value: v, TTL: tiered.TTL(s.ttl), Tags: s.tags}, err
 		}
-		item := Item[V]{Old: old.Value, HasOld: old.Has, Validator: old.Validator, TTL: ttl}
+		item := Item[V]{Old: old.Value, HasOld: old.Has, Validator: old.Validator, TTL: s.ttl, Tags: s.tags}
 		if old.Has && c.cfg.Clone != nil {
 			item.Old = c.cfg.Clone(old.Value)
 		}
 		v, err := c.cfg.LoadItem(ctx, key, &item)
-		if err == nil || errors.Is(err, ErrNotModified) || errors.Is(err, ErrNotFound) {
-			if bad := item.TTL.or(ttl).validate(c.cfg.Redis != nil); bad != nil {
-				return tiered.Loaded[V]{}, errors.Join(errors.New("nearcache: the loader set an impossible Item.TTL"), bad)
-			}
+		ttl := item.TTL.or(s.ttl)
+		if bad := errors.Join(ttl.validate(c.cfg.Redis != nil), checkTags(item.Tags)); err == nil && bad != nil {
+			err = fmt.Errorf("nearcache: the loader set what an Item cannot have: %w", bad)
 		}
-		return tiered.Loaded[V]{Value: v, Validator: item.Validator, TTL: tiered.TTL(item.TTL.or(ttl))}, err
+		return tiered.Loaded[V]{Value: v, Validator: item.Validator, TTL: tiered.TTL(ttl), Tags: item.Tags}, err
 	})
 }
 

@@ -19,14 +19,14 @@ import (
 // Get. [WithInfo] is told the farthest tier that was needed, and whether any value is
 // stale.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string, opts ...Option) (map[string]V, error) {
-	s := c.settings(opts)
+	s, info := c.settings(opts)
 	for _, key := range keys {
 		if err := c.usable(key); err != nil {
 			return nil, fmt.Errorf("key %.64q: %w", key, err)
 		}
 	}
-	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
-		return nil, fmt.Errorf("nearcache: WithTTL: %w", err)
+	if err := c.complete(&s, opts); err != nil {
+		return nil, err
 	}
 	m := &many[V]{cache: c, settings: s, values: make(map[string]V, len(keys))}
 	if rest := m.lookup(ctx, keys); len(rest) > 0 {
@@ -36,8 +36,8 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, opts ...Option) (
 			m.fetch(ctx, rest)
 		}
 	}
-	if s.info != nil {
-		*s.info = m.info
+	if info != nil {
+		*info = m.info
 	}
 	return m.values, m.failures()
 }
@@ -46,9 +46,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, opts ...Option) (
 // up to 512 of a shard in one round trip and one announcement. Errors are those of
 // Set; after a *[TierError] some of the values may have been written.
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, opts ...Option) error {
-	s := c.settings(opts)
-	if err := s.ttl.validate(c.cfg.Redis != nil); err != nil {
-		return fmt.Errorf("nearcache: WithTTL: %w", err)
+	s, _ := c.settings(opts)
+	if err := c.complete(&s, opts); err != nil {
+		return err
 	}
 	c.writers.RLock()
 	defer c.writers.RUnlock()
@@ -64,7 +64,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, opts ...Opt
 		}
 		values = cloned
 	}
-	return tierError("set", c.tiers.Set(ctx, values, tiered.TTL(s.ttl)))
+	return tierError("set", c.tiers.Set(ctx, values, tiered.TTL(s.ttl), s.tags))
 }
 
 // many is one GetMany.
@@ -100,10 +100,8 @@ func (m *many[V]) lookup(ctx context.Context, keys []string) (rest []string) {
 
 // add notes an answer.
 func (m *many[V]) add(key string, a tiered.Answer[V]) {
-	s := m.settings
 	var info Info
-	s.info = &info
-	v, err := m.cache.answer(a, s)
+	v, err := m.cache.answer(a, m.settings.bound, &info)
 	m.note(key, v, info, err)
 }
 
@@ -145,19 +143,16 @@ func (m *many[V]) fetch(ctx context.Context, keys []string) {
 	c := m.cache
 	var b *batch[V]
 	if c.cfg.LoadMany != nil {
-		b = c.newBatch(ctx, keys, m.settings.ttl)
+		b = c.newBatch(ctx, keys, m.settings)
 	}
 	var reading sync.WaitGroup
 	for _, key := range keys {
 		reading.Go(func() {
-			a, err := c.flights.do(ctx, c.call(key, m.settings, b))
+			a, err := c.read(ctx, key, m.settings, b)
 			if b != nil {
 				b.pass(key) // if it never got as far as to decide
 			}
 			if err != nil {
-				if c.closed.Load() {
-					err = ErrClosed
-				}
 				var zero V
 				m.note(key, zero, Info{}, err)
 				return

@@ -1,6 +1,9 @@
 package nearcache
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Option changes one call. Options are values: passing them allocates nothing.
 type Option struct {
@@ -8,6 +11,7 @@ type Option struct {
 	ttl   TTL
 	bound time.Duration
 	info  *Info
+	tags  []string
 }
 
 type optionKind uint8
@@ -16,12 +20,18 @@ const (
 	optionTTL optionKind = iota + 1
 	optionBound
 	optionInfo
+	optionTags
 )
 
 // WithTTL sets the life of what this Set writes, or of what this Get loads.
 // Fields that are zero keep the cache's own, negative ones keep the value out of
 // that tier.
 func WithTTL(ttl TTL) Option { return Option{kind: optionTTL, ttl: ttl} }
+
+// WithTags names the tags of what this Set writes, or of what this Get loads:
+// [Cache.InvalidateTags] of any of them takes it away. At most 64 tags of 1 to 512
+// bytes.
+func WithTags(tags ...string) Option { return Option{kind: optionTags, tags: tags} }
 
 // WithMaxStaleness tightens [Config.MaxStaleness] for this Get; a longer one has
 // no effect. Zero asks for a value that no acknowledged change is missing from:
@@ -70,14 +80,29 @@ func (s Source) String() string {
 type settings struct {
 	ttl   TTL
 	bound time.Duration
-	info  *Info
+	tags  []string // see tagsOf
 
 	refresh bool          // nobody waits for this read: see tiered.Query
 	ahead   time.Duration // likewise
 }
 
-func (c *Cache[V]) settings(opts []Option) settings {
-	s := settings{ttl: c.cfg.TTL, bound: c.cfg.MaxStaleness}
+// tagsOf returns the tags that options name. Calls that need none of them, such as a
+// hit, do not ask: the copy keeps the caller's from the heap.
+func tagsOf(opts []Option) (tags []string) {
+	for i := range opts {
+		if o := &opts[i]; o.kind == optionTags {
+			for _, tag := range o.tags {
+				tags = append(tags, strings.Clone(tag))
+			}
+		}
+	}
+	return tags
+}
+
+// settings takes options together. The info is apart from the rest, which what a miss
+// allocates holds on to: the caller's options would have to be on the heap with it.
+func (c *Cache[V]) settings(opts []Option) (s settings, info *Info) {
+	s = settings{ttl: c.cfg.TTL, bound: c.cfg.MaxStaleness}
 	for i := range opts {
 		switch o := &opts[i]; o.kind {
 		case optionTTL:
@@ -85,8 +110,8 @@ func (c *Cache[V]) settings(opts []Option) settings {
 		case optionBound:
 			s.bound = min(s.bound, o.bound)
 		case optionInfo:
-			s.info = o.info
+			info = o.info
 		}
 	}
-	return s
+	return s, info
 }

@@ -61,45 +61,46 @@ type call[V any] struct {
 	load   func(context.Context, func(V, bool)) (V, error) // is given a function that offers a stand-in
 	good   func(V) bool                                    // whether a stand-in will do
 	joined func()                                          // told that another's flight was joined; or nil
+	alone  bool                                            // join nobody
 }
 
 // do returns what load returns, from a flight that is under way if the ticket
 // it began with is still current for a reader that accepts bound of staleness,
-// else from a new one that begins with c.ticket; or a stand-in.
-func (f *flights[V]) do(ctx context.Context, c call[V]) (V, error) {
-	var zero V
+// else from a new one that begins with c.ticket; or a stand-in. It also tells whether
+// another caller's flight was joined.
+func (f *flights[V]) do(ctx context.Context, c call[V]) (v V, joined bool, err error) {
 	if f.loading(ctx, c.key) {
-		return zero, ErrReentrant
+		return v, false, ErrReentrant
 	}
 	s := f.shard(c.ticket)
 	fl, landed, joined := f.board(ctx, s, c)
 	if fl == nil {
-		return zero, ErrClosed
+		return v, false, ErrClosed
 	}
 	if joined && c.joined != nil {
 		c.joined()
 	}
 	if o := fl.standIn.Load(); joined && o != nil && o.soft && c.good(o.value) {
 		s.leave(c.key, fl, true)
-		return o.value, nil
+		return o.value, true, nil
 	}
 	overdue := fl.overdue
 	for {
 		select {
 		case r := <-landed:
 			if r.Err != nil {
-				return zero, r.Err
+				return v, joined, r.Err
 			}
-			return r.Val.(V), nil
+			return r.Val.(V), joined, nil
 		case <-overdue:
 			if o := fl.standIn.Load(); c.good(o.value) {
 				s.leave(c.key, fl, true)
-				return o.value, nil
+				return o.value, joined, nil
 			}
 			overdue = nil
 		case <-ctx.Done():
 			s.leave(c.key, fl, false)
-			return zero, context.Cause(ctx)
+			return v, joined, context.Cause(ctx)
 		}
 	}
 }
@@ -128,7 +129,7 @@ func (f *flights[V]) board(ctx context.Context, s *flightShard[V], c call[V]) (f
 		return nil, nil, false
 	}
 	fl = s.calls[c.key]
-	joined = fl != nil && (fl.bound <= c.bound && fl.ticket.Current(c.bound) || guard.Removed(guard.JoinCurrent))
+	joined = fl != nil && !c.alone && (fl.bound <= c.bound && fl.ticket.Current(c.bound) || guard.Removed(guard.JoinCurrent))
 	if !joined {
 		if fl != nil {
 			s.group.Forget(c.key)

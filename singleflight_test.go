@@ -34,9 +34,10 @@ func newTower() *tower {
 }
 
 func (w *tower) get(ctx context.Context, key string, load func(context.Context) (int, error)) (int, error) {
-	return w.do(ctx, w.call(key, time.Second, func(ctx context.Context, _ func(int, bool)) (int, error) {
+	v, _, err := w.do(ctx, w.call(key, time.Second, func(ctx context.Context, _ func(int, bool)) (int, error) {
 		return run(ctx, &w.loads, turn{}, load)
 	}))
+	return v, err
 }
 
 func (w *tower) call(key string, bound time.Duration, load func(context.Context, func(int, bool)) (int, error)) call[int] {
@@ -54,7 +55,7 @@ func TestStrictReadersDoNotJoin(t *testing.T) {
 			_, _ = w.get(t.Context(), "k", func(context.Context) (int, error) { <-release; return 1, nil })
 		})
 		synctest.Wait()
-		v, err := w.do(t.Context(), w.call("k", time.Millisecond, func(context.Context, func(int, bool)) (int, error) { return 2, nil }))
+		v, _, err := w.do(t.Context(), w.call("k", time.Millisecond, func(context.Context, func(int, bool)) (int, error) { return 2, nil }))
 		close(release)
 		lax.Wait()
 		if v != 2 || err != nil {
@@ -80,7 +81,7 @@ func TestStandIns(t *testing.T) {
 				var landed atomic.Bool
 				began := time.Now()
 				get := func() (int, time.Duration) {
-					v, err := w.do(t.Context(), w.call("k", time.Second, func(ctx context.Context, offer func(int, bool)) (int, error) {
+					v, _, err := w.do(t.Context(), w.call("k", time.Second, func(ctx context.Context, offer func(int, bool)) (int, error) {
 						offer(1, c.soft)
 						time.Sleep(time.Minute)
 						landed.Store(ctx.Err() == nil)

@@ -20,6 +20,7 @@ type Header struct {
 	Birth      uint64        // sequence number at which the load or write began
 	Expires    int64         // end of its life in milliseconds of the server's clock
 	Validator  string        // by which the source tells whether the value is still current
+	Tags       []string      // whose invalidation takes the value away
 
 	// These are rewritten in place, by scripts; Finish writes the zero values.
 	Expired bool // before its time
@@ -51,10 +52,11 @@ const (
 //	 0  magic (2), format version (1)
 //	 3  'F', or 'X' once expired before its time
 //	 4  claim: kind or '-', token (16), end in decimal milliseconds (13)
-//	34  codec (1), flags (1), length of the validator (2), cost in µs (4)
+//	34  codec (1), flags (1), length of the labels (2), cost in µs (4)
 //	42  epoch (8), birth (8), expires (8)
-//	66  xxhash64 of validator and payload (8), xxhash64 of all above it but the text (8)
-//	82  validator, payload
+//	66  xxhash64 of labels and payload (8), xxhash64 of all above it but the text (8)
+//	82  labels: the validator, then the tags, each after its length (uvarint); or none
+//	 -  payload
 //
 // The first byte of the magic never begins msgpack, JSON or text. The header has
 // a checksum of its own, so that it can be renewed without the payload.
@@ -75,8 +77,12 @@ const (
 	noClaim     = "-00000000000000000000000000000"
 )
 
-// MaxValidator bounds the bytes of a validator.
-const MaxValidator = 1024
+// What labels may be; together they fit into the 64 KiB that their length can say.
+const (
+	MaxValidator = 1024 // bytes
+	MaxTags      = 64
+	MaxTag       = 512 // bytes
+)
 
 // Why an envelope was not opened. Callers count these and load anew.
 var (
@@ -85,20 +91,51 @@ var (
 	ErrChecksum = errors.New("envelope is corrupt")
 )
 
-// Begin appends room for a header and the validator to dst; the payload is
-// appended after them and [Finish] fills in the header, so nothing is copied.
-func Begin(dst []byte, validator string) []byte {
-	return append(append(dst, make([]byte, HeaderSize)...), validator...)
+// Begin appends room for a header, and the labels, to dst; the payload is appended
+// after them and [Finish] fills in the header, so nothing is copied.
+func Begin(dst []byte, validator string, tags []string) []byte {
+	dst = append(dst, make([]byte, HeaderSize)...)
+	if validator == "" && len(tags) == 0 {
+		return dst
+	}
+	dst = label(dst, validator)
+	for _, tag := range tags {
+		dst = label(dst, tag)
+	}
+	return dst
 }
 
-// Finish writes the header of the envelope that begins at buf[0].
+func label(dst []byte, text string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(text))), text...)
+}
+
+// labels reads what Begin wrote.
+func (h *Header) labels(data []byte) bool {
+	for first := true; len(data) > 0; first = false {
+		n, width := binary.Uvarint(data)
+		if width <= 0 || n > uint64(len(data)-width) {
+			return false
+		}
+		text := string(data[width : width+int(n)])
+		data = data[width+int(n):]
+		if first {
+			h.Validator = text
+		} else {
+			h.Tags = append(h.Tags, text)
+		}
+	}
+	return true
+}
+
+// Finish writes the header of the envelope that begins at buf[0], with the labels
+// that Begin was given.
 func Finish(buf []byte, h Header) {
 	binary.BigEndian.PutUint64(buf[bodySum:], xxhash.Sum64(buf[HeaderSize:]))
 	writeHead(buf, h)
 }
 
-// Renewed returns the header of an envelope that has the same validator and
-// payload as the one that begins with old, which must be at least its header.
+// Renewed returns the header of an envelope that has the same labels and payload as
+// the one that begins with old, which must be at least its header.
 func Renewed(old []byte, h Header) []byte {
 	buf := append([]byte(nil), old[:HeaderSize]...)
 	writeHead(buf, h)
@@ -118,12 +155,25 @@ func writeHead(buf []byte, h Header) {
 	if h.Compressed {
 		buf[35] |= compressed
 	}
-	binary.BigEndian.PutUint16(buf[36:], uint16(len(h.Validator)))
+	binary.BigEndian.PutUint16(buf[36:], uint16(h.labelBytes()))
 	binary.BigEndian.PutUint32(buf[38:], uint32(min(h.Cost, time.Hour).Microseconds()))
 	binary.BigEndian.PutUint64(buf[42:], h.Epoch)
 	binary.BigEndian.PutUint64(buf[50:], h.Birth)
 	binary.BigEndian.PutUint64(buf[58:], uint64(h.Expires))
 	binary.BigEndian.PutUint64(buf[headSum:], sumOfHead(buf))
+}
+
+// labelBytes is the length of what Begin appends after the header.
+func (h *Header) labelBytes() (n int) {
+	if h.Validator == "" && len(h.Tags) == 0 {
+		return 0
+	}
+	var width [binary.MaxVarintLen64]byte
+	n = binary.PutUvarint(width[:], uint64(len(h.Validator))) + len(h.Validator)
+	for _, tag := range h.Tags {
+		n += binary.PutUvarint(width[:], uint64(len(tag))) + len(tag)
+	}
+	return n
 }
 
 // sumOfHead covers the payload by its checksum, and not what scripts rewrite.
@@ -145,8 +195,8 @@ func Open(data []byte) (h Header, payload []byte, err error) {
 			ErrVersion, data[2], data[35], format, flags)
 	}
 	body := data[HeaderSize:]
-	validator := int(binary.BigEndian.Uint16(data[36:]))
-	if binary.BigEndian.Uint64(data[headSum:]) != sumOfHead(data) || validator > len(body) ||
+	labels := int(binary.BigEndian.Uint16(data[36:]))
+	if binary.BigEndian.Uint64(data[headSum:]) != sumOfHead(data) || labels > len(body) ||
 		binary.BigEndian.Uint64(data[bodySum:]) != xxhash.Sum64(body) {
 		return Header{}, nil, ErrChecksum
 	}
@@ -158,12 +208,14 @@ func Open(data []byte) (h Header, payload []byte, err error) {
 		Epoch:      binary.BigEndian.Uint64(data[42:]),
 		Birth:      binary.BigEndian.Uint64(data[50:]),
 		Expires:    int64(binary.BigEndian.Uint64(data[58:])),
-		Validator:  string(body[:validator]),
+	}
+	if !h.labels(body[:labels]) {
+		return Header{}, nil, fmt.Errorf("%w: labels", ErrForeign)
 	}
 	if h.Expired, h.Claim, err = rewritten(data); err != nil {
 		return Header{}, nil, err
 	}
-	return h, body[validator:], nil
+	return h, body[labels:], nil
 }
 
 // rewritten reads what scripts rewrite in place.

@@ -103,7 +103,7 @@ func TestLostMessage(t *testing.T) {
 		next := seen.Seq + 1
 		m := fmt.Sprintf("1 %d %d %s i %s", next, seen.Seq, seen.Epoch, l2.Body(key))
 		c.XAdd(context.Background(), &redis.XAddArgs{Stream: "{test}:log", ID: fmt.Sprintf("%d-0", next), Values: []string{"m", m}})
-		c.Set(context.Background(), "{test}:seq", fmt.Sprintf("%d %s 0 %s", next, seen.Epoch, replid(t, c)), 0)
+		c.Set(context.Background(), "{test}:seq", fmt.Sprintf("%d %s 0 %s 1 1", next, seen.Epoch, replid(t, c)), 0)
 		seen.Seq = next
 	}
 	lose("lost")

@@ -13,7 +13,7 @@ type Message struct {
 	Prev  uint64 // the number before it in this epoch
 	Epoch string
 	Op    string
-	Keys  []string
+	Keys  []string // or tags, where Op says so
 }
 
 // version opens every message. A reader refuses others: it then finds a gap,

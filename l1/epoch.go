@@ -38,6 +38,7 @@ type Epoch struct {
 	floor   atomic.Uint64
 	last    atomic.Uint64 // the floor when the epoch ended
 	stripes []atomic.Uint64
+	tags    []atomic.Uint64 // floors of tags, by the hashes of their names
 
 	_    [64]byte // the fields above are read by every hit, seen is written by every miss
 	seen atomic.Uint64
@@ -46,11 +47,15 @@ type Epoch struct {
 // ended is the floor of an epoch that is over.
 const ended = math.MaxUint64
 
+// tagStripes is fewer than stripes: an invalidated tag takes the entries of one tag in
+// 4,096 with it by accident, but many more entries name a tag than share a stripe.
+const tagStripes = 4096
+
 // NewEpoch returns an epoch whose entries are believed from the stamp floor
 // on. stripes must be a power of two: the more, the fewer entries share the
 // fate of an invalidated key, at 8 bytes each. Nothing is proven yet.
 func NewEpoch(id string, floor Stamp, stripes int) *Epoch {
-	e := &Epoch{id: id, stripes: make([]atomic.Uint64, stripes)}
+	e := &Epoch{id: id, stripes: make([]atomic.Uint64, stripes), tags: make([]atomic.Uint64, min(stripes, tagStripes))}
 	e.floor.Store(uint64(floor))
 	e.seen.Store(uint64(floor))
 	e.proven.Store(int64(Never))
@@ -92,12 +97,26 @@ func (e *Epoch) RaiseAll(floor Stamp) {
 	raise(&e.floor, uint64(floor))
 }
 
+// RaiseTag lifts the floor of a tag: entries that name it are believed from there on.
+func (e *Epoch) RaiseTag(hash uint64, floor Stamp) {
+	e.See(floor)
+	raise(e.tag(hash), uint64(floor))
+}
+
 // Fence lifts the floor of a stripe above everything known so far, for a change
 // of this instance that Redis has not numbered, and returns the new floor.
-func (e *Epoch) Fence(hash uint64) Stamp {
-	floor := e.stripe(hash)
+func (e *Epoch) Fence(hash uint64) Stamp { return e.fence(e.stripe(hash)) }
+
+// FenceTag does the same to the floor of a tag, and FenceAll to that of all entries.
+func (e *Epoch) FenceTag(hash uint64) Stamp { return e.fence(e.tag(hash)) }
+func (e *Epoch) FenceAll() Stamp            { return e.fence(&e.floor) }
+
+func (e *Epoch) fence(floor *atomic.Uint64) Stamp {
 	for {
 		old := floor.Load()
+		if old == ended {
+			return Stamp(old)
+		}
 		if to := max(old, e.seen.Load()) + 1; floor.CompareAndSwap(old, to) {
 			e.See(Stamp(to))
 			return Stamp(to)
@@ -125,12 +144,29 @@ func (e *Epoch) LastFloor(hash uint64) Stamp {
 	return Stamp(max(e.last.Load(), e.stripe(hash).Load()))
 }
 
+// TagFloor returns the lowest stamp that is believed for entries that name the tag. It
+// stays what it was when the epoch ends.
+func (e *Epoch) TagFloor(hash uint64) Stamp { return Stamp(e.tag(hash).Load()) }
+
+// TagsBelieve reports whether no tag of an entry was invalidated after its stamp.
+func (e *Epoch) TagsBelieve(stamp Stamp, tags []uint64) bool {
+	for _, hash := range tags {
+		if uint64(stamp) < e.tag(hash).Load() {
+			return false
+		}
+	}
+	return true
+}
+
 // Inherit raises the floors of an ended epoch to those of the one before it,
 // which must have as many stripes.
 func (e *Epoch) Inherit(before *Epoch) {
 	raise(&e.last, before.last.Load())
 	for i := range e.stripes {
 		raise(&e.stripes[i], before.stripes[i].Load())
+	}
+	for i := range e.tags {
+		raise(&e.tags[i], before.tags[i].Load())
 	}
 }
 
@@ -155,6 +191,10 @@ func (e *Epoch) Current(hash uint64, stamp Stamp, born Instant, bound time.Durat
 
 func (e *Epoch) stripe(hash uint64) *atomic.Uint64 {
 	return &e.stripes[hash&uint64(len(e.stripes)-1)]
+}
+
+func (e *Epoch) tag(hash uint64) *atomic.Uint64 {
+	return &e.tags[hash&uint64(len(e.tags)-1)]
 }
 
 func raise[T int64 | uint64](v interface {

@@ -30,6 +30,7 @@ type Rare struct {
 	Stale     bool          // the value's life is over at the source; it stands in for what cannot be had
 	Soft      bool          // the value was expired before its time
 	Validator string        // of the value, for the source to compare
+	Tags      []uint64      // hashes of the tags that it names
 	Idle      time.Duration // ends a life in which nobody asks; 0: does not
 	Cap       Instant       // end of that life however often it is asked for
 }
@@ -124,6 +125,8 @@ func (s *Store[V]) Get(key string, bound time.Duration) (*Entry[V], Sight) {
 	now := Now()
 	switch {
 	case !e.Epoch.believes(hash, e.Stamp, e.Born, now, bound):
+		return nil, Miss
+	case e.Rare != nil && !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags):
 		return nil, Miss
 	case now < e.Attend:
 		return e, Hit
@@ -223,7 +226,8 @@ func (s *Store[V]) sweep() {
 func (s *Store[V]) dead(now Instant) []uint64 {
 	var hashes []uint64
 	s.cache.IterValues(func(e *Entry[V]) (stop bool) {
-		if hash := s.Hash(e.Key); now >= e.Gone() || e.Stamp < e.Epoch.Floor(hash) {
+		hash := s.Hash(e.Key)
+		if now >= e.Gone() || e.Stamp < e.Epoch.Floor(hash) || e.Rare != nil && !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags) {
 			hashes = append(hashes, hash)
 		}
 		return false

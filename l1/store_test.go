@@ -24,7 +24,8 @@ func filled(t *testing.T) (*Store[string], *Epoch) {
 	t.Cleanup(s.Close)
 	epoch := NewEpoch("e", 5, 64)
 	epoch.Prove(Now())
-	s.Put(&Entry[string]{Key: "k", Value: "v", Epoch: epoch, Stamp: 10, Born: Now(), Expires: Always})
+	s.Put(&Entry[string]{Key: "k", Value: "v", Epoch: epoch, Stamp: 10, Born: Now(), Expires: Always,
+		Rare: &Rare{Tags: []uint64{7, 8}}})
 	s.cache.Wait()
 	if e, saw := s.Get("k", second); saw != Hit || e.Value != "v" {
 		t.Fatal("what was put is not a hit")
@@ -36,6 +37,9 @@ func filled(t *testing.T) (*Store[string], *Epoch) {
 func TestDisbelief(t *testing.T) {
 	for name, spoil := range map[string]func(s *Store[string], e *Epoch){
 		"stripe floor raised": func(s *Store[string], e *Epoch) { e.Raise(s.Hash("k"), 11) },
+		"a tag invalidated":   func(s *Store[string], e *Epoch) { e.RaiseTag(7, 11) },
+		"a tag fenced":        func(s *Store[string], e *Epoch) { e.See(10); e.FenceTag(8) },
+		"all fenced":          func(s *Store[string], e *Epoch) { e.See(10); e.FenceAll() },
 		"shard floor raised":  func(s *Store[string], e *Epoch) { e.RaiseAll(11) },
 		"epoch ended":         func(s *Store[string], e *Epoch) { e.End() },
 		"proof too old":       func(s *Store[string], e *Epoch) { time.Sleep(second + 1) },
@@ -69,6 +73,8 @@ func TestBelief(t *testing.T) {
 	for name, keep := range map[string]func(s *Store[string], e *Epoch){
 		"floor equal to the stamp": func(s *Store[string], e *Epoch) { e.Raise(s.Hash("k"), 10) },
 		"a floor never falls":      func(s *Store[string], e *Epoch) { e.RaiseAll(9); e.RaiseAll(1) },
+		"another tag":              func(s *Store[string], e *Epoch) { e.RaiseTag(9, 11) },
+		"a tag invalidated before": func(s *Store[string], e *Epoch) { e.RaiseTag(7, 10) },
 		"proof renewed":            func(s *Store[string], e *Epoch) { time.Sleep(time.Minute); e.Prove(Now()) },
 		"young by itself":          func(s *Store[string], e *Epoch) { e.Disprove() },
 	} {

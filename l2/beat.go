@@ -87,16 +87,16 @@ func (s *Store) beat(ctx context.Context, known []Known, life time.Duration,
 }
 
 func beatOf(cmd *redis.Cmd) (b Beat) {
-	f, err := strs(cmd, 4)
+	f, err := strs(cmd, 2)
 	if err != nil {
 		b.Err = err
 		return b
 	}
 	var ok bool
-	b.Record, ok = recordOf(f[0], f[1], f[2])
-	b.Clock, err = strconv.ParseInt(f[3], 10, 64)
+	b.Record, ok = parseRecord(f[0])
+	b.Clock, err = strconv.ParseInt(f[1], 10, 64)
 	if !ok || err != nil {
-		b.Err = fmt.Errorf("heartbeat script answered %q, want seq, epoch, cleared and clock", f)
+		b.Err = fmt.Errorf("heartbeat script answered %q, want record and clock", f)
 	}
 	return b
 }

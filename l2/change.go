@@ -15,6 +15,7 @@ const (
 	OpInvalidate = "i"
 	OpSet        = "s"
 	OpExpire     = "x"
+	OpTags       = "t"
 	OpClear      = "c"
 	OpEpoch      = "e" // an epoch has begun
 	OpWake       = "w" // a lease has ended; not a change, carries no number
@@ -35,6 +36,14 @@ func (s *Store) Invalidate(ctx context.Context, shard int, keys []string) (Recor
 // are; otherwise it is like Invalidate.
 func (s *Store) Expire(ctx context.Context, shard int, keys []string) (Record, error) {
 	r, _, err := s.change(ctx, shard, OpExpire, keys)
+	return r, err
+}
+
+// InvalidateTags writes the markers of tags in shard, at most [MaxKeys] of them, and
+// announces it: values there that name one of the tags and were born before it are not
+// to be believed.
+func (s *Store) InvalidateTags(ctx context.Context, shard int, tags []string) (Record, error) {
+	r, _, err := s.change(ctx, shard, OpTags, tags)
 	return r, err
 }
 
@@ -67,25 +76,28 @@ func (s *Store) Set(ctx context.Context, shard int, keys []string, values []Valu
 
 func (s *Store) change(ctx context.Context, shard int, op string, keys []string, more ...any) (Record, string, error) {
 	k := &s.space.shards[shard]
-	names := make([]string, 2, 2+len(keys))
+	names, prefix := make([]string, 2, 2+len(keys)), k.values
+	if op == OpTags {
+		prefix = k.markers
+	}
 	names[0], names[1] = k.record, k.log
 	for _, key := range keys {
-		names = append(names, k.values+key)
+		names = append(names, prefix+key)
 	}
 	args := append([]any{nonce(), k.channel, s.logLen, op, Body(keys...)}, more...)
 	cmd, err := s.eval(ctx, changeScript, names, args...)
 	if err != nil {
 		return Record{}, "", err
 	}
-	f, err := strs(cmd, 4)
+	f, err := strs(cmd, 2)
 	if err != nil {
 		return Record{}, "", err
 	}
-	r, ok := recordOf(f[0], f[1], f[2])
+	r, ok := parseRecord(f[0])
 	if !ok {
-		return Record{}, "", fmt.Errorf("change script answered %q, want seq, epoch and cleared", f)
+		return Record{}, "", fmt.Errorf("change script answered %q, want record and op", f)
 	}
-	return r, f[3], nil
+	return r, f[1], nil
 }
 
 // Body writes keys as netstrings ("5:hello,"): binary-safe, and readable in

@@ -11,7 +11,7 @@ import (
 
 // envelope returns an envelope of a payload, as tiered writes it.
 func envelope(payload string, h codec.Header) []byte {
-	b := append(codec.Begin(nil, h.Validator), payload...)
+	b := append(codec.Begin(nil, h.Validator, h.Tags), payload...)
 	codec.Finish(b, h)
 	return b
 }
@@ -80,7 +80,9 @@ func TestClaimIsLost(t *testing.T) {
 		"backed off": func(s *Store, _ *redis.Client, token, epoch string) {
 			_ = s.Release(ctx, "k", token, epoch, time.Minute)
 		},
-		"of another epoch": func(s *Store, c *redis.Client, _, _ string) { c.Set(ctx, "{test}:seq", "1 0123456789abcdef 0 -", 0) },
+		"of another epoch": func(s *Store, c *redis.Client, _, _ string) {
+			c.Set(ctx, "{test}:seq", "1 0123456789abcdef 0 - 1 1", 0)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, c, seen, token := claimed(t)

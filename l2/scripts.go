@@ -20,6 +20,7 @@ var (
 	dropScript    = script("drop")
 	claimScript   = script("claim")
 	touchScript   = script("touch")
+	lifeScript    = script("life")
 )
 
 // script joins a script to the prelude that all of them share. EVALSHA sends

@@ -17,6 +17,7 @@ type space struct {
 
 type shardKeys struct {
 	values   string // prefix of {ns}:v:KEY
+	markers  string // prefix of {ns}:t:TAG
 	record   string // {ns}:seq
 	log      string // {ns}:log
 	channel  string // {ns}:ch
@@ -32,6 +33,7 @@ func newSpace(name, instance string, shards int) space {
 		}
 		s.shards[i] = shardKeys{
 			values:   tag + ":v:",
+			markers:  tag + ":t:",
 			record:   tag + ":seq",
 			log:      tag + ":log",
 			channel:  tag + ":ch",

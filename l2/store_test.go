@@ -75,12 +75,13 @@ func TestFillIsRefused(t *testing.T) {
 			c.Set(ctx, "{test}:v:k", "L"+s.Token(), 0)
 		},
 		"lease resurrected in another epoch": func(t *testing.T, s *Store, c *redis.Client) {
-			c.Set(ctx, "{test}:seq", "1 0123456789abcdef 0 -", 0)
+			c.Set(ctx, "{test}:seq", "1 0123456789abcdef 0 - 1 1", 0)
 		},
 		"lease resurrected on another server": func(t *testing.T, s *Store, c *redis.Client) {
 			raw := c.Get(ctx, "{test}:seq").Val()
-			i := strings.LastIndex(raw, " ")
-			c.Set(ctx, "{test}:seq", raw[:i]+" 00000000", 0)
+			f := strings.Fields(raw)
+			f[3] = "00000000"
+			c.Set(ctx, "{test}:seq", strings.Join(f, " "), 0)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -199,7 +200,7 @@ func TestHeartbeatBeginsAnEpoch(t *testing.T) {
 			c.LPush(ctx, "{test}:seq", "x")
 		}, true},
 		"on another replication id": {func(c *redis.Client, r Record) {
-			c.Set(ctx, "{test}:seq", "99999999999999 "+r.Epoch+" 0 abc", 0)
+			c.Set(ctx, "{test}:seq", "99999999999999 "+r.Epoch+" 0 abc 1 1", 0)
 		}, true},
 		"when seq went back": {func(c *redis.Client, r Record) {
 			raw := strings.Fields(c.Get(ctx, "{test}:seq").Val())

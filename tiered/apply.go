@@ -20,14 +20,21 @@ var _ invalidation.Handler = (*Tiers[any])(nil)
 func (t *Tiers[V]) Apply(shard int, m invalidation.Message) {
 	s := t.shards[shard]
 	e, stamp := s.epoch.Load(), l1.StampOf(m.Seq)
-	if m.Op == l2.OpClear {
+	switch m.Op {
+	case l2.OpClear:
 		e.RaiseAll(stamp)
+	case l2.OpTags:
+		for _, tag := range m.Keys {
+			e.RaiseTag(t.l1.Hash(tag), stamp)
+		}
+		s.markers.announced(m.Keys, m.Seq)
+	default:
+		for _, key := range m.Keys {
+			e.Raise(t.l1.Hash(key), stamp)
+			t.l1.Reclaim(key, stamp)
+		}
+		t.waiters.wake(m.Keys) // the change took the lease away that they wait for
 	}
-	for _, key := range m.Keys {
-		e.Raise(t.l1.Hash(key), stamp)
-		t.l1.Reclaim(key, stamp)
-	}
-	t.waiters.wake(m.Keys) // the change took the lease away that they wait for
 	if s.behind.Load() != 0 {
 		t.lag.Record(time.Duration(s.clock()-int64(m.Seq)) * time.Microsecond)
 	}
@@ -36,7 +43,9 @@ func (t *Tiers[V]) Apply(shard int, m invalidation.Message) {
 // Distrust gives up on what may have been changed by messages that are lost.
 func (t *Tiers[V]) Distrust(shard int, seq uint64) {
 	t.counters.distrusts.Add(1)
-	t.shards[shard].epoch.Load().RaiseAll(l1.StampOf(seq))
+	s := t.shards[shard]
+	s.epoch.Load().RaiseAll(l1.StampOf(seq))
+	s.markers.forget(seq)
 }
 
 // Renew begins a new epoch: nothing in L1 is believed any more, and what this
@@ -47,6 +56,8 @@ func (t *Tiers[V]) Renew(shard int, r l2.Record) {
 	old := s.epoch.Load()
 	s.outbox.renew(r.Epoch)
 	s.epoch.Store(l1.NewEpoch(r.Epoch, stamp, s.stripes))
+	s.markers.forget(r.Seq)
+	s.life.Store(0)
 	old.End()
 	if p := s.prior.Load(); p != nil && l1.Now() < p.until {
 		old.Inherit(p.epoch)

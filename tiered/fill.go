@@ -3,6 +3,7 @@ package tiered
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -34,12 +35,19 @@ func (t *Tiers[V]) fillNow(q Query[V], g grant[V], c content[V], life time.Durat
 		return false, err
 	}
 	expiry := t.expiry(life, q.TTL, c.err != nil)
+	if whole := life + max(q.TTL.StaleIfError, 0); len(c.tags) > 0 && whole > g.record.Life {
+		// Markers since its birth may not live as long as this value. The next one's will.
+		if _, err := t.l2.Prolong(ctx, t.shardOf(q.Key).index, 2*whole); err != nil {
+			return false, err
+		}
+		return true, t.l2.Release(ctx, q.Key, g.token, g.record.Epoch, 0)
+	}
 	if c.unmodified && g.claimed.Data != nil {
 		if header, ok := renewed(g.claimed.Data, h); ok {
 			return t.l2.Renew(ctx, q.Key, g.token, g.record.Epoch, header, expiry)
 		}
 	}
-	envelope, err := t.pack(q.Key, c, h)
+	envelope, err := t.pack(q.Key, c, &h)
 	if err != nil {
 		t.faults.note("loaded value", err)
 		return true, t.l2.Release(ctx, q.Key, g.token, g.record.Epoch, 0)
@@ -51,7 +59,7 @@ func (t *Tiers[V]) fillNow(q Query[V], g grant[V], c content[V], life time.Durat
 // false if it needs a new envelope.
 func renewed(old []byte, h codec.Header) (header []byte, ok bool) {
 	was, _, err := codec.Open(old)
-	if err != nil || was.Validator != h.Validator || was.Negative {
+	if err != nil || was.Validator != h.Validator || !slices.Equal(was.Tags, h.Tags) || was.Negative {
 		return nil, false
 	}
 	h.Compressed = was.Compressed
@@ -80,7 +88,7 @@ func (t *Tiers[V]) header(key string, c content[V], epoch string, birth uint64, 
 		return codec.Header{}, fmt.Errorf("epoch %q is no 16 hexadecimal digits: %w", epoch, err)
 	}
 	h := codec.Header{
-		Codec: t.cfg.Codec.ID(), Negative: c.err != nil, Cost: c.cost, Epoch: id, Birth: birth, Validator: c.validator,
+		Codec: t.cfg.Codec.ID(), Negative: c.err != nil, Cost: c.cost, Epoch: id, Birth: birth, Validator: c.validator, Tags: c.tags,
 		Expires: (t.shardOf(key).clock() + life.Microseconds()) / 1000,
 	}
 	if len(h.Validator) > codec.MaxValidator {
@@ -92,8 +100,8 @@ func (t *Tiers[V]) header(key string, c content[V], epoch string, birth uint64, 
 }
 
 // pack writes content into an envelope.
-func (t *Tiers[V]) pack(key string, c content[V], h codec.Header) ([]byte, error) {
-	buf := codec.Begin(make([]byte, 0, 256), h.Validator)
+func (t *Tiers[V]) pack(key string, c content[V], h *codec.Header) ([]byte, error) {
+	buf := codec.Begin(make([]byte, 0, 256), h.Validator, h.Tags)
 	start := len(buf)
 	if c.err == nil {
 		var err error
@@ -104,7 +112,7 @@ func (t *Tiers[V]) pack(key string, c content[V], h codec.Header) ([]byte, error
 	if n := len(buf) - start; n > t.cfg.MaxValueBytes {
 		return nil, &SizeError{Key: key, Bytes: n, Limit: t.cfg.MaxValueBytes}
 	}
-	codec.Finish(buf, h)
+	codec.Finish(buf, *h)
 	return buf, nil
 }
 

@@ -28,6 +28,7 @@ type Loaded[V any] struct {
 	Value     V
 	Validator string // of Value; empty for a value that is not modified: that of the old one
 	TTL       TTL
+	Tags      []string
 }
 
 // known is an old value with what is needed to judge whether it may be answered.
@@ -37,6 +38,7 @@ type known[V any] struct {
 	has       bool
 	source    Source
 	validator string
+	tags      []uint64
 	soft      bool // it was expired before its time
 	expires   l1.Instant
 	gone      l1.Instant
@@ -46,7 +48,7 @@ func knownOf[V any](e *l1.Entry[V], hash uint64) known[V] {
 	k := known[V]{Ticket: Ticket{e.Epoch, hash, e.Stamp, e.Born}, value: e.Value, has: true, source: FromL1,
 		expires: e.Expires, gone: e.Gone()}
 	if r := e.Rare; r != nil {
-		k.has, k.validator, k.soft = r.Err == nil, r.Validator, r.Soft
+		k.has, k.validator, k.tags, k.soft = r.Err == nil, r.Validator, r.Tags, r.Soft
 	}
 	return k
 }
@@ -56,7 +58,8 @@ func knownOf[V any](e *l1.Entry[V], hash uint64) known[V] {
 func (k known[V]) standsIn() bool { return k.has && l1.Now() < k.gone }
 
 func (k known[V]) answer(failed error) Answer[V] {
-	return Answer[V]{Value: k.value, Source: k.source, Stale: k.soft || l1.Now() >= k.expires, Failed: failed, ticket: k.Ticket}
+	return Answer[V]{Value: k.value, Source: k.source, Stale: k.soft || l1.Now() >= k.expires,
+		Failed: failed, judged: true, read: k.Ticket, tags: k.tags}
 }
 
 // offer tells the flight of a value that may stand in while the load goes on.
@@ -95,7 +98,7 @@ func (t *Tiers[V]) load(ctx context.Context, q Query[V], g grant[V]) (Answer[V],
 	t.counters.loads.Add(1)
 	began := l1.Now()
 	loaded, err := q.Load(ctx, q.Key, Old[V]{g.old.value, g.old.has, g.old.validator})
-	c := content[V]{value: loaded.Value, validator: loaded.Validator, cost: l1.Now().Sub(began)}
+	c := content[V]{value: loaded.Value, validator: loaded.Validator, tags: loaded.Tags, cost: l1.Now().Sub(began)}
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrNotModified) && g.old.has:
@@ -114,7 +117,7 @@ func (t *Tiers[V]) load(ctx context.Context, q Query[V], g grant[V]) (Answer[V],
 	life := t.lives(q.TTL, c.err != nil)
 	t.keep(q, g.Ticket, c, life)
 	t.fill(q, g, c, life.l2)
-	return Answer[V]{Value: c.value, Err: c.err, Source: FromLoader}, nil
+	return Answer[V]{Value: c.value, Err: c.err, Source: FromLoader, read: g.Ticket, tags: t.hashes(c.tags)}, nil
 }
 
 // loadFailed answers an old value if one may stand in, and sees to it that the
@@ -149,7 +152,7 @@ func (t *Tiers[V]) standIn(q Query[V], old known[V], while time.Duration) {
 	}
 	t.put(&l1.Entry[V]{Key: q.Key, Value: old.value, Epoch: old.Epoch, Stamp: old.Stamp, Born: old.Born,
 		Expires: expires, Keep: milliseconds(old.gone.Sub(expires)),
-		Rare: &l1.Rare{Stale: true, Soft: old.soft, Validator: old.validator}}, old.Hash)
+		Rare: &l1.Rare{Stale: true, Soft: old.soft, Validator: old.validator, Tags: old.tags}}, old.Hash)
 }
 
 // content is what one load or read brought.
@@ -157,6 +160,7 @@ type content[V any] struct {
 	value      V
 	err        error // nil or ErrNotFound
 	validator  string
+	tags       []string
 	cost       time.Duration
 	unmodified bool // the value is the old one
 }
@@ -179,16 +183,28 @@ func (t *Tiers[V]) keep(q Query[V], ticket Ticket, c content[V], life lives) {
 	case c.err != nil:
 		e.Rare = notFound
 	case q.TTL.Idle > 0:
-		e.Rare = &l1.Rare{Validator: c.validator, Idle: q.TTL.Idle, Cap: e.Expires}
+		e.Rare = &l1.Rare{Validator: c.validator, Tags: t.hashes(c.tags), Idle: q.TTL.Idle, Cap: e.Expires}
 		e.Expires = min(e.Expires, now.Add(t.slack(q.TTL.Idle)))
-	case c.validator != "":
-		e.Rare = &l1.Rare{Validator: c.validator}
+	case c.validator != "" || len(c.tags) > 0:
+		e.Rare = &l1.Rare{Validator: c.validator, Tags: t.hashes(c.tags)}
 	}
 	if c.err == nil {
 		e.Keep = milliseconds(q.TTL.StaleIfError)
 	}
 	e.Attend = t.attend(e, now)
 	t.put(e, ticket.Hash)
+}
+
+// hashes returns what an entry keeps of its tags.
+func (t *Tiers[V]) hashes(tags []string) []uint64 {
+	if len(tags) == 0 {
+		return nil
+	}
+	hashes := make([]uint64, len(tags))
+	for i, tag := range tags {
+		hashes[i] = t.l1.Hash(tag)
+	}
+	return hashes
 }
 
 func (t *Tiers[V]) put(e *l1.Entry[V], hash uint64) {

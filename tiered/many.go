@@ -65,7 +65,8 @@ func (t *Tiers[V]) plain(s *shard, q Query[V], g *grant[V], data []byte) (a Answ
 	}
 	h, v, err := t.open(l2.Reply{State: l2.Present, Data: data})
 	left := t.left(s, h)
-	if err != nil || h.Expired || left <= 0 || t.overtaken(s, g, h) {
+	good, known := t.tagsBelieve(s, g, h)
+	if err != nil || h.Expired || left <= 0 || t.overtaken(s, g, h) || !good || !known {
 		return a, false
 	}
 	t.counters.l2Hits.Add(1)

@@ -21,7 +21,7 @@ type outbox struct {
 
 	mu        sync.Mutex
 	epoch     string            // that landed changes belong to
-	failed    map[string]uint64 // key to the number of its newest failure
+	failed    map[string]uint64 // item to the number of its newest failure
 	failures  uint64
 	all       uint64   // not 0: the whole shard is to be cleared, by that failure
 	landed    []landed // oldest first
@@ -29,8 +29,24 @@ type outbox struct {
 }
 
 type landed struct {
-	key string
-	at  l1.Instant
+	item string
+	at   l1.Instant
+}
+
+// An item is what was changed: a key or a tag, told apart by its first byte, or
+// everything.
+const (
+	keyItem    = 'k'
+	tagItem    = 't'
+	everything = "*"
+)
+
+func items(kind byte, names []string) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = string(kind) + name
+	}
+	return list
 }
 
 // holds reports whether a change of key has not landed: L2 then still has what
@@ -41,26 +57,41 @@ func (o *outbox) holds(key string) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, failed := o.failed[key]
+	_, failed := o.failed[string(keyItem)+key]
 	return failed || o.all != 0
 }
 
-// fail enters changes that did not reach Redis, or may not have.
-func (o *outbox) fail(keys []string) {
+// holdsTag reports whether an invalidation of one of the tags has not landed.
+func (o *outbox) holdsTag(tags []string) bool {
+	if o.pending.Load() == 0 {
+		return false
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, key := range keys {
+	for _, tag := range tags {
+		if _, failed := o.failed[string(tagItem)+tag]; failed {
+			return true
+		}
+	}
+	return o.all != 0
+}
+
+// fail enters changes that did not reach Redis, or may not have.
+func (o *outbox) fail(items []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, item := range items {
 		if guard.Removed(guard.Outbox) {
 			return
 		}
-		o.enter(key)
+		o.enter(item)
 	}
 	o.count()
 }
 
-func (o *outbox) enter(key string) {
+func (o *outbox) enter(item string) {
 	o.failures++
-	if o.all != 0 || len(o.failed) >= o.limit {
+	if item == everything || o.all != 0 || len(o.failed) >= o.limit {
 		o.all = o.failures
 		o.failed = nil
 		return
@@ -68,25 +99,25 @@ func (o *outbox) enter(key string) {
 	if o.failed == nil {
 		o.failed = make(map[string]uint64)
 	}
-	o.failed[key] = o.failures
+	o.failed[item] = o.failures
 }
 
 // land notes changes that Redis acknowledged in epoch. It reports false if that
 // is not the epoch that this instance follows: they may be among what was
 // lost, and are entered as failed.
-func (o *outbox) land(keys []string, epoch string) bool {
+func (o *outbox) land(items []string, epoch string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.count()
 	if epoch != o.epoch {
-		for _, key := range keys {
-			o.enter(key)
+		for _, item := range items {
+			o.enter(item)
 		}
 		return false
 	}
 	now := l1.Now()
-	for _, key := range keys {
-		o.landed = append(o.landed, landed{key, now})
+	for _, item := range items {
+		o.landed = append(o.landed, landed{item, now})
 	}
 	o.trim(now)
 	return true
@@ -119,38 +150,45 @@ func (o *outbox) renew(epoch string) {
 		o.all, o.failed = o.failures, nil
 	}
 	for _, l := range o.landed {
-		o.enter(l.key)
+		o.enter(l.item)
 	}
 	o.epoch, o.landed, o.forgotten = epoch, nil, 0
 	o.count()
 }
 
-// due returns changes to send, [l2.MaxKeys] at most or all of the shard, and the
-// newest failure that sending them makes good.
-func (o *outbox) due() (keys []string, all bool, upTo uint64) {
+// due returns changes of one kind to send, [l2.MaxKeys] names at most, and the newest
+// failure that sending them makes good.
+func (o *outbox) due() (op string, names []string, upTo uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all != 0 {
-		return nil, true, o.failures
+		return l2.OpClear, nil, o.failures
 	}
-	for key := range o.failed {
-		if keys = append(keys, key); len(keys) == l2.MaxKeys {
+	ops := map[byte]string{keyItem: l2.OpInvalidate, tagItem: l2.OpTags}
+	for item := range o.failed {
+		if op == "" {
+			op = ops[item[0]]
+		}
+		if ops[item[0]] == op {
+			names = append(names, item[1:])
+		}
+		if len(names) == l2.MaxKeys {
 			break
 		}
 	}
-	return keys, false, o.failures
+	return op, names, o.failures
 }
 
-// sent strikes out what due returned, but for what has failed again since.
-func (o *outbox) sent(keys []string, all bool, upTo uint64) {
+// sent strikes out items that due returned, but for what has failed again since.
+func (o *outbox) sent(items []string, upTo uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if all && o.all <= upTo {
-		o.all = 0
-	}
-	for _, key := range keys {
-		if o.failed[key] <= upTo {
-			delete(o.failed, key)
+	for _, item := range items {
+		if item == everything && o.all <= upTo {
+			o.all = 0
+		}
+		if o.failed[item] <= upTo {
+			delete(o.failed, item)
 		}
 	}
 	o.count()

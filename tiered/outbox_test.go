@@ -21,17 +21,17 @@ func newOutbox(limit int) *outbox {
 
 func TestFailedUntilSent(t *testing.T) {
 	o := newOutbox(10)
-	o.fail([]string{"a", "b"})
+	o.fail([]string{"ka", "kb"})
 	if !o.holds("a") || o.holds("c") || o.pending.Load() != 2 {
 		t.Fatal("failed keys are not held, or others are")
 	}
-	keys, all, upTo := o.due()
+	op, keys, upTo := o.due()
 	slices.Sort(keys)
-	if !slices.Equal(keys, []string{"a", "b"}) || all {
-		t.Fatalf("due: %v, %v", keys, all)
+	if !slices.Equal(keys, []string{"a", "b"}) || op != l2.OpInvalidate {
+		t.Fatalf("due: %v, %v", op, keys)
 	}
-	o.fail([]string{"b"}) // again, while it is being sent
-	o.sent(keys, all, upTo)
+	o.fail([]string{"kb"}) // again, while it is being sent
+	o.sent(items(keyItem, keys), upTo)
 	if o.holds("a") || !o.holds("b") {
 		t.Fatal("what was sent is held, or what failed since is not")
 	}
@@ -39,18 +39,18 @@ func TestFailedUntilSent(t *testing.T) {
 
 func TestTooManyFailuresConcernTheShard(t *testing.T) {
 	o := newOutbox(3)
-	o.fail([]string{"a", "b", "c", "d"})
-	keys, all, upTo := o.due()
-	if !all || len(keys) > 0 || !o.holds("never seen") || o.pending.Load() != 1 {
-		t.Fatalf("due: %v, %v", keys, all)
+	o.fail([]string{"ka", "kb", "kc", "kd"})
+	op, keys, upTo := o.due()
+	if op != l2.OpClear || len(keys) > 0 || !o.holds("never seen") || !o.holdsTag([]string{"t"}) || o.pending.Load() != 1 {
+		t.Fatalf("due: %v, %v", op, keys)
 	}
-	o.fail([]string{"e"})
-	o.sent(keys, all, upTo)
+	o.fail([]string{"ke"})
+	o.sent([]string{everything}, upTo)
 	if !o.holds("x") {
 		t.Fatal("a failure since was struck out")
 	}
-	_, all, upTo = o.due()
-	o.sent(nil, all, upTo)
+	_, _, upTo = o.due()
+	o.sent([]string{everything}, upTo)
 	if o.holds("x") {
 		t.Fatal("held after all was sent")
 	}
@@ -59,9 +59,9 @@ func TestTooManyFailuresConcernTheShard(t *testing.T) {
 func TestDueIsBounded(t *testing.T) {
 	o := newOutbox(10 * l2.MaxKeys)
 	for i := range 2 * l2.MaxKeys {
-		o.fail([]string{fmt.Sprint(i)})
+		o.fail([]string{fmt.Sprint("k", i)})
 	}
-	if keys, _, _ := o.due(); len(keys) != l2.MaxKeys {
+	if _, keys, _ := o.due(); len(keys) != l2.MaxKeys {
 		t.Fatalf("%d keys due at once, want %d", len(keys), l2.MaxKeys)
 	}
 }
@@ -71,12 +71,12 @@ func TestDueIsBounded(t *testing.T) {
 func TestNewEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOutbox(10)
-		o.land([]string{"old"}, "e1")
+		o.land([]string{"kold"}, "e1")
 		time.Sleep(time.Minute + 1)
-		o.land([]string{"new"}, "e1")
+		o.land([]string{"knew"}, "e1")
 		o.renew("e2")
-		if keys, all, _ := o.due(); !slices.Equal(keys, []string{"new"}) || all {
-			t.Fatalf("due: %v, %v", keys, all)
+		if op, keys, _ := o.due(); !slices.Equal(keys, []string{"new"}) || op != l2.OpInvalidate {
+			t.Fatalf("due: %v, %v", op, keys)
 		}
 	})
 }
@@ -90,11 +90,11 @@ func TestForgottenLandings(t *testing.T) {
 			all   bool
 		}{{time.Second, true}, {time.Minute + 1, false}} {
 			o := newOutbox(2)
-			o.land([]string{"a", "b", "c"}, "e1")
+			o.land([]string{"ka", "kb", "kc"}, "e1")
 			time.Sleep(c.after)
 			o.renew("e2")
-			if _, all, _ := o.due(); all != c.all {
-				t.Errorf("%v later: all is %v", c.after, all)
+			if op, _, _ := o.due(); (op == l2.OpClear) != c.all {
+				t.Errorf("%v later: %q is due", c.after, op)
 			}
 		}
 	})
@@ -104,8 +104,29 @@ func TestForgottenLandings(t *testing.T) {
 // be among what was lost.
 func TestLandedElsewhere(t *testing.T) {
 	o := newOutbox(10)
-	if o.land([]string{"a"}, "e0") || !o.holds("a") {
+	if o.land([]string{"ka"}, "e0") || !o.holds("a") {
 		t.Fatal("a change of another epoch was taken for landed")
+	}
+}
+
+// TestKindsAreSentApart: keys, tags and everything are changes of their own kinds.
+func TestKindsAreSentApart(t *testing.T) {
+	o := newOutbox(10)
+	o.fail([]string{"kx", "tx"})
+	if !o.holds("x") || !o.holdsTag([]string{"x"}) || o.holdsTag([]string{"y"}) {
+		t.Fatal("a failed key or tag is not held, or another is")
+	}
+	for want := 2; want > 0; want-- {
+		op, names, upTo := o.due()
+		if !slices.Equal(names, []string{"x"}) || o.pending.Load() != int64(want) {
+			t.Fatalf("due: %v, %v", op, names)
+		}
+		o.sent(items(map[string]byte{l2.OpInvalidate: keyItem, l2.OpTags: tagItem}[op], names), upTo)
+	}
+	o.land([]string{everything}, "e1")
+	o.renew("e2")
+	if op, _, _ := o.due(); op != l2.OpClear {
+		t.Fatalf("a clear that may be lost is repeated as %q", op)
 	}
 }
 

@@ -36,15 +36,25 @@ type Answer[V any] struct {
 	Source Source
 	Stale  bool // Value's life is over, and it stands in for what cannot be had
 
-	Failed error  // what a stale value stands in for
-	ticket Ticket // of a stale value that is to be judged again when it is answered
+	Failed error // what an old value stands in for
+
+	read   Ticket   // when the value was read or its load began
+	tags   []uint64 // hashes of its tags
+	judged bool     // it is old, and to be judged once more when it is answered
 }
 
 // Good reports whether a reader that accepts bound of staleness may be given the
 // answer now. What stands in must not have been invalidated since, and is nothing
 // for a reader that accepts none.
 func (a Answer[V]) Good(bound time.Duration) bool {
-	return a.ticket.Epoch == nil || bound > 0 && a.ticket.Current(bound)
+	return !a.judged || bound > 0 && a.read.Current(bound) && a.read.Epoch.TagsBelieve(a.read.Stamp, a.tags)
+}
+
+// Shared reports whether the answer of a flight is good for those who joined it. A
+// flight does not know its value's tags before it has it, so readers may have joined
+// after one of them was invalidated.
+func (a Answer[V]) Shared() bool {
+	return a.read.Epoch == nil || a.read.Epoch.TagsBelieve(a.read.Stamp, a.tags)
 }
 
 // AnswerOf returns what an entry of L1 answers.
@@ -214,7 +224,7 @@ func (t *Tiers[V]) trusts(s *shard, q Query[V], reply l2.Reply) bool {
 // replace, by a lease or claim if the grant has its token.
 func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V], reply l2.Reply) (a Answer[V], claimant string, done bool) {
 	h, v, err := t.open(reply)
-	if err != nil || t.overtaken(s, g, h) {
+	if err != nil || t.overtaken(s, g, h) || !t.askTags(ctx, s, g, h) {
 		if err != nil {
 			t.faults.note("value", err)
 		}
@@ -222,7 +232,7 @@ func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V],
 		return a, "", false
 	}
 	left := t.left(s, h)
-	old := known[V]{Ticket: g.Ticket, value: v, source: FromL2, validator: h.Validator, soft: h.Expired,
+	old := known[V]{Ticket: g.Ticket, value: v, source: FromL2, validator: h.Validator, tags: t.hashes(h.Tags), soft: h.Expired,
 		has: !h.Negative, expires: l1.Now().Add(left), gone: l1.Now().Add(left + max(q.TTL.StaleIfError, 0))}
 	fresh := left > 0 && !h.Expired
 	if fresh && !(q.Refresh && q.Ahead >= left) {
@@ -299,7 +309,8 @@ func (t *Tiers[V]) overtaken(s *shard, g *grant[V], h codec.Header) bool {
 		return true
 	}
 	p := s.prior.Load()
-	if p != nil && l1.Now() < p.until && l1.StampOf(h.Birth) < p.epoch.LastFloor(g.Hash) {
+	if p != nil && l1.Now() < p.until && (l1.StampOf(h.Birth) < p.epoch.LastFloor(g.Hash) ||
+		!p.epoch.TagsBelieve(l1.StampOf(h.Birth), t.hashes(h.Tags))) {
 		t.counters.refusedValues.Add(1)
 		return true
 	}
@@ -320,12 +331,12 @@ func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token 
 
 // adopt keeps a value of L2 in L1 and answers it.
 func (t *Tiers[V]) adopt(q Query[V], g *grant[V], h codec.Header, v V, left time.Duration) Answer[V] {
-	a := Answer[V]{Value: v, Source: FromL2}
+	a := Answer[V]{Value: v, Source: FromL2, read: g.Ticket, tags: t.hashes(h.Tags)}
 	if h.Negative {
 		a.Err = ErrNotFound
 	}
 	life := lives{l1: t.jittered(q.TTL.l1(h.Negative)), l2: left}
-	t.keep(q, g.Ticket, content[V]{value: v, err: a.Err, validator: h.Validator, cost: h.Cost}, life)
+	t.keep(q, g.Ticket, content[V]{value: v, err: a.Err, validator: h.Validator, tags: h.Tags, cost: h.Cost}, life)
 	if q.TTL.Idle > 0 {
 		t.running.Go(func() { _ = t.l2.Touch(context.Background(), q.Key, t.slack(q.TTL.Idle)) })
 	}

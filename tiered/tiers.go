@@ -84,7 +84,7 @@ func Open[V any](cfg Config[V]) (*Tiers[V], error) {
 	t.faults.log = cfg.Logger
 	t.shards = make([]*shard, max(cfg.Shards, 1))
 	for i := range t.shards {
-		t.shards[i] = newShard(len(t.shards), cfg.RecoveryWindow)
+		t.shards[i] = newShard(i, len(t.shards), cfg.RecoveryWindow)
 	}
 	if cfg.Redis == nil {
 		t.shards[0].epoch.Load().Prove(l1.Always) // nobody else changes anything
@@ -146,12 +146,15 @@ func (t *Tiers[V]) Close() error {
 
 // shard is what this instance knows of one shard. Without Redis there is one.
 type shard struct {
+	index   int
 	stripes int
 	window  time.Duration
 	epoch   atomic.Pointer[l1.Epoch]
 	prior   atomic.Pointer[prior]
 	behind  atomic.Int64 // this process's monotonic clock to the server's, in microseconds
+	life    atomic.Int64 // that markers of tags are known to be kept for
 	outbox  outbox
+	markers markers
 }
 
 // prior is an epoch that has ended, kept for as long as values of it may be
@@ -161,10 +164,11 @@ type prior struct {
 	until l1.Instant
 }
 
-func newShard(shards int, window time.Duration) *shard {
-	s := &shard{stripes: max(stripesInAll/ceilPow2(shards), minStripes), window: window}
+func newShard(index, shards int, window time.Duration) *shard {
+	s := &shard{index: index, stripes: max(stripesInAll/ceilPow2(shards), minStripes), window: window}
 	s.outbox.limit = max(65536/shards, 1024)
 	s.outbox.window = window
+	s.markers.limit = max(65536/shards, 1024)
 	s.epoch.Store(l1.NewEpoch("", l1.StampOf(1), s.stripes))
 	return s
 }

@@ -113,36 +113,42 @@ func (t *Tiers[V]) send(change func() (l2.Record, error)) (l2.Record, error) {
 // Set writes values through to every tier; other instances drop theirs. As with
 // Invalidate, an error means that the old values are gone here, and will be
 // everywhere.
-func (t *Tiers[V]) Set(ctx context.Context, values map[string]V, ttl TTL) error {
+func (t *Tiers[V]) Set(ctx context.Context, values map[string]V, ttl TTL, tags []string) error {
 	t.counters.sets.Add(uint64(len(values)))
 	if t.l2 == nil {
 		for key, v := range values {
 			ticket := t.Ticket(key)
 			ticket.Stamp = ticket.Epoch.Fence(ticket.Hash)
-			t.keep(Query[V]{Key: key, TTL: ttl}, ticket, content[V]{value: v}, t.lives(ttl, false))
+			t.keep(Query[V]{Key: key, TTL: ttl}, ticket, content[V]{value: v, tags: tags}, t.lives(ttl, false))
 		}
 		return nil
 	}
-	packed := make(map[string][]byte, len(values))
+	w := writing[V]{values: values, ttl: ttl, tags: tags, packed: make(map[string][]byte, len(values))}
 	keys := make([]string, 0, len(values))
 	for key, v := range values {
 		// The header is written when its epoch is known.
-		envelope, err := t.pack(key, content[V]{value: v}, codec.Header{})
+		envelope, err := t.pack(key, content[V]{value: v, tags: tags}, &codec.Header{Tags: tags})
 		if err != nil {
 			return err // nothing has happened
 		}
-		packed[key] = envelope
+		w.packed[key] = envelope
 		keys = append(keys, key)
 	}
-	return t.eachShard(keys, func(shard int, keys []string) error {
-		return t.setIn(ctx, shard, keys, values, packed, ttl)
-	})
+	return t.eachShard(keys, func(shard int, keys []string) error { return t.setIn(ctx, shard, keys, w) })
+}
+
+// writing is what one Set writes.
+type writing[V any] struct {
+	values map[string]V
+	packed map[string][]byte // envelopes, but for their headers
+	ttl    TTL
+	tags   []string
 }
 
 // setBytes bounds the values of one script: Redis serves nobody else meanwhile.
 const setBytes = 1 << 20
 
-func (t *Tiers[V]) setIn(ctx context.Context, shard int, keys []string, values map[string]V, packed map[string][]byte, ttl TTL) error {
+func (t *Tiers[V]) setIn(ctx context.Context, shard int, keys []string, w writing[V]) error {
 	s := t.shards[shard]
 	tickets := make([]Ticket, len(keys)) // from before the fence, and so before the others' changes
 	for i, key := range keys {
@@ -151,11 +157,11 @@ func (t *Tiers[V]) setIn(ctx context.Context, shard int, keys []string, values m
 	t.fence(s, keys)
 	for len(keys) > 0 {
 		n, size := 0, 0
-		for n < min(len(keys), l2.MaxKeys) && (n == 0 || size+len(packed[keys[n]]) <= setBytes) {
-			size += len(packed[keys[n]])
+		for n < min(len(keys), l2.MaxKeys) && (n == 0 || size+len(w.packed[keys[n]]) <= setBytes) {
+			size += len(w.packed[keys[n]])
 			n++
 		}
-		if err := t.setPart(ctx, shard, keys[:n], tickets[:n], values, packed, ttl); err != nil {
+		if err := t.setPart(ctx, shard, keys[:n], tickets[:n], w); err != nil {
 			t.failed(s, keys)
 			return err
 		}
@@ -164,14 +170,12 @@ func (t *Tiers[V]) setIn(ctx context.Context, shard int, keys []string, values m
 	return nil
 }
 
-func (t *Tiers[V]) setPart(ctx context.Context, shard int, keys []string, tickets []Ticket, values map[string]V, packed map[string][]byte, ttl TTL) error {
+func (t *Tiers[V]) setPart(ctx context.Context, shard int, keys []string, tickets []Ticket, w writing[V]) error {
 	lives := make([]lives, len(keys))
 	for i := range keys {
-		lives[i] = t.lives(ttl, false)
+		lives[i] = t.lives(w.ttl, false)
 	}
-	record, err := t.send(func() (l2.Record, error) {
-		return t.writeThrough(ctx, shard, keys, tickets[0], packed, lives, ttl)
-	})
+	record, err := t.send(func() (l2.Record, error) { return t.writeThrough(ctx, shard, keys, tickets[0], w, lives) })
 	if err != nil {
 		return err
 	}
@@ -179,7 +183,7 @@ func (t *Tiers[V]) setPart(ctx context.Context, shard int, keys []string, ticket
 	for i, key := range keys {
 		if record.Epoch == tickets[i].Epoch.ID() {
 			tickets[i].Stamp = l1.StampOf(record.Seq) // its own announcement will not evict it
-			t.keep(Query[V]{Key: key, TTL: ttl}, tickets[i], content[V]{value: values[key]}, lives[i])
+			t.keep(Query[V]{Key: key, TTL: w.ttl}, tickets[i], content[V]{value: w.values[key], tags: w.tags}, lives[i])
 		}
 	}
 	return nil
@@ -192,24 +196,33 @@ var errLate = errors.New("the set reached Redis late or in a new epoch, and took
 // writeThrough writes packed values to L2 with the knowledge that ticket stands
 // for. It must not take effect after its caller was told of a failure: hence the
 // deadline.
-func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, ticket Ticket, packed map[string][]byte, lives []lives, ttl TTL) (l2.Record, error) {
-	if ttl.L2 < 0 {
+func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, ticket Ticket, w writing[V], lives []lives) (l2.Record, error) {
+	if w.ttl.L2 < 0 {
 		return t.l2.Invalidate(ctx, shard, keys)
 	}
-	epoch := ticket.Epoch.ID()
+	s, epoch, birth := t.shards[shard], ticket.Epoch.ID(), ticket.Stamp.Seq()
 	if epoch == "" {
 		return l2.Record{}, l2.ErrUnavailable // never reached so far
 	}
-	out := make([]l2.Value, len(keys))
-	for i, key := range keys {
-		h, err := t.header(key, content[V]{}, epoch, ticket.Stamp.Seq(), lives[i].l2)
+	if len(w.tags) > 0 {
+		// A marker between the two numbers may be too short-lived for these values, but
+		// belongs to an invalidation that races with this call.
+		since, err := t.prolong(ctx, s, w.ttl.L2+max(w.ttl.StaleIfError, 0))
 		if err != nil {
 			return l2.Record{}, err
 		}
-		codec.Finish(packed[key], h)
-		out[i] = l2.Value{Envelope: packed[key], Life: t.expiry(lives[i].l2, ttl, false)}
+		birth = max(birth, since)
 	}
-	deadline := t.shards[shard].clock() + t.cfg.RedisTimeout.Microseconds()
+	out := make([]l2.Value, len(keys))
+	for i, key := range keys {
+		h, err := t.header(key, content[V]{tags: w.tags}, epoch, birth, lives[i].l2)
+		if err != nil {
+			return l2.Record{}, err
+		}
+		codec.Finish(w.packed[key], h)
+		out[i] = l2.Value{Envelope: w.packed[key], Life: t.expiry(lives[i].l2, w.ttl, false)}
+	}
+	deadline := s.clock() + t.cfg.RedisTimeout.Microseconds()
 	record, kept, err := t.l2.Set(ctx, shard, keys, out, epoch, deadline)
 	if err == nil && !kept {
 		err = errLate
@@ -239,7 +252,12 @@ func (t *Tiers[V]) landed(s *shard, keys []string, record l2.Record) {
 		hash := t.l1.Hash(key)
 		s.lift(func(e *l1.Epoch) { e.Raise(hash, stamp) })
 	}
-	if !s.outbox.land(keys, record.Epoch) {
+	t.noteLanded(s, items(keyItem, keys), record)
+}
+
+// noteLanded remembers what a failover may still lose.
+func (t *Tiers[V]) noteLanded(s *shard, items []string, record l2.Record) {
+	if !s.outbox.land(items, record.Epoch) {
 		t.bus.Kick()
 	}
 }
@@ -248,7 +266,7 @@ func (t *Tiers[V]) landed(s *shard, keys []string, record l2.Record) {
 // found the old values in L2 since the first fence had a newer stamp.
 func (t *Tiers[V]) failed(s *shard, keys []string) {
 	t.counters.failedChanges.Add(1)
-	s.outbox.fail(keys)
+	s.outbox.fail(items(keyItem, keys))
 	t.fence(s, keys)
 }
 
@@ -274,23 +292,32 @@ func (t *Tiers[V]) resendOnce(ctx context.Context) {
 // resendSome sends one batch of a shard, and reports whether it landed.
 func (t *Tiers[V]) resendSome(ctx context.Context, shard int) bool {
 	s := t.shards[shard]
-	keys, all, upTo := s.outbox.due()
+	op, names, upTo := s.outbox.due()
 	record, err := t.send(func() (l2.Record, error) {
-		if all {
+		switch op {
+		case l2.OpClear:
 			return t.l2.Clear(ctx, shard)
+		case l2.OpTags:
+			return t.l2.InvalidateTags(ctx, shard, names)
 		}
-		return t.l2.Invalidate(ctx, shard, keys)
+		return t.l2.Invalidate(ctx, shard, names)
 	})
 	if err != nil || record.Epoch != s.epoch.Load().ID() {
 		return false // the next heartbeat tells more
 	}
-	if all {
-		s.lift(func(e *l1.Epoch) { e.RaiseAll(l1.StampOf(record.Seq)) })
+	// Noted before it is struck out: between the two an item is in the outbox twice,
+	// never not at all.
+	switch op {
+	case l2.OpClear:
+		t.cleared(s, record)
+		s.outbox.sent([]string{everything}, upTo)
+	case l2.OpTags:
+		t.landedTags(s, names, record)
+		s.outbox.sent(items(tagItem, names), upTo)
+	default:
+		t.landed(s, names, record)
+		s.outbox.sent(items(keyItem, names), upTo)
 	}
-	// In this order: between the two a key is in the outbox twice, never not at
-	// all.
-	t.landed(s, keys, record)
-	s.outbox.sent(keys, all, upTo)
 	return true
 }
 

@@ -8,7 +8,7 @@
 --
 -- Begins a new epoch when the record is missing, when the server's replication
 -- id is not the one that the epoch began on, and when seq has gone back.
--- Returns {seq, epoch, cleared, server time in microseconds}.
+-- Returns {record, server time in microseconds}.
 -- Deleting first lets the rest pass on a server that is out of memory: Redis
 -- refuses a script only until its first write.
 redis.call('DEL', KEYS[3])
@@ -21,4 +21,4 @@ if not r or r.id ~= id or (r.epoch == ARGV[4] and r.seq < known) then
   save(KEYS[1], r)
   announce(KEYS[2], ARGV[2], ARGV[3], r, 0, 'e', '')
 end
-return { whole(r.seq), r.epoch, whole(r.cleared), whole(micros()) }
+return { text(r), whole(micros()) }

@@ -1,15 +1,15 @@
 -- Invalidate, set, expire or clear: mint, delete or write, log and publish as one.
 --
--- KEYS[1] record   KEYS[2] log   KEYS[3..] values (none for a clear)
+-- KEYS[1] record   KEYS[2] log   KEYS[3..] values, or markers of tags (none for a clear)
 -- ARGV[1] epoch to begin if there is no record: 16 random hexadecimal digits
 -- ARGV[2] channel  ARGV[3] length that the log is trimmed to
--- ARGV[4] op: i, s, x or c    ARGV[5] body: the keys as netstrings
+-- ARGV[4] op: i, s, x, t or c    ARGV[5] body: the keys or tags as netstrings
 -- and for s only:
 -- ARGV[6] epoch that the envelopes name
 -- ARGV[7] server time in microseconds after which the set is late
 -- ARGV[8..] for each value its envelope, and its life in milliseconds
 --
--- Returns {seq, epoch, cleared, op}. A set that arrives late, or in another
+-- Returns {record, op}. A set that arrives late, or in another
 -- epoch, only deletes: its caller has given up, and others may have written.
 local r = load(KEYS[1]) or begin(nil, ARGV[1], 0)
 local prev, op = r.seq, ARGV[4]
@@ -22,6 +22,9 @@ if op == 'c' then r.cleared = r.seq end
 for i = 3, #KEYS do
   if op == 's' then
     redis.call('SET', KEYS[i], ARGV[2 * i + 2], 'PX', ARGV[2 * i + 3])
+  elseif op == 't' then
+    r.tagged = r.seq
+    redis.call('SET', KEYS[i], whole(r.seq), 'PX', whole(r.life))
   elseif op == 'x' and redis.pcall('GETRANGE', KEYS[i], 0, 2) == ENVELOPE then
     -- The claim goes too: what is being loaded may be from before.
     redis.call('SETRANGE', KEYS[i], 3, 'X' .. UNCLAIMED)
@@ -31,4 +34,4 @@ for i = 3, #KEYS do
 end
 save(KEYS[1], r)
 announce(KEYS[2], ARGV[2], ARGV[3], r, prev, op, ARGV[5])
-return { whole(r.seq), r.epoch, whole(r.cleared), op }
+return { text(r), op }

@@ -1,14 +1,20 @@
 -- Prelude of the other scripts: the record of a shard and how it is renewed.
 --
 -- The record is one string, readable in redis-cli:
---   SEQ EPOCH CLEARED REPLID
+--   SEQ EPOCH CLEARED REPLID LIFE TAGGED
 -- SEQ      newest sequence number minted in the shard, decimal
 -- EPOCH    the shard's life that SEQ belongs to, 16 hexadecimal digits
 -- CLEARED  values born below this sequence number were cleared away, decimal
 -- REPLID   replication id of the server that the epoch began on, or -
+-- LIFE     how long a tag's marker is kept, in milliseconds: no less than any value
+--          that names a tag may live
+-- TAGGED   sequence number of the newest invalidation of a tag, or of the epoch
 
 -- ENVELOPE is how an envelope begins: the magic and the format version.
 local ENVELOPE = '\193\078\001'
+
+-- WEEK is what LIFE begins with.
+local WEEK = 604800000
 
 -- micros returns the server's clock; seq is minted from it and no other.
 local function micros()
@@ -31,14 +37,18 @@ end
 local function load(key)
   local raw = redis.pcall('GET', key)
   if type(raw) ~= 'string' then return nil end
-  local seq, epoch, cleared, id = string.match(raw, '^(%d+) (%x+) (%d+) (%S+)$')
-  if not seq or #seq > 16 or #cleared > 16 then return nil end
-  return { seq = tonumber(seq), epoch = epoch, cleared = tonumber(cleared), id = id }
+  local seq, epoch, cleared, id, life, tagged = string.match(raw, '^(%d+) (%x+) (%d+) (%S+) (%d+) (%d+)$')
+  if not seq or #seq > 16 or #cleared > 16 or #life > 16 or #tagged > 16 then return nil end
+  return { seq = tonumber(seq), epoch = epoch, cleared = tonumber(cleared), id = id,
+    life = tonumber(life), tagged = tonumber(tagged) }
 end
 
-local function save(key, r)
-  redis.call('SET', key, whole(r.seq) .. ' ' .. r.epoch .. ' ' .. whole(r.cleared) .. ' ' .. r.id)
+-- text writes a record as load reads it; replies carry it too.
+local function text(r)
+  return table.concat({ whole(r.seq), r.epoch, whole(r.cleared), r.id, whole(r.life), whole(r.tagged) }, ' ')
 end
+
+local function save(key, r) redis.call('SET', key, text(r)) end
 
 -- mint numbers one change.
 local function mint(r) r.seq = math.max(r.seq + 1, micros()) end
@@ -46,19 +56,20 @@ local function mint(r) r.seq = math.max(r.seq + 1, micros()) end
 -- begin starts a new epoch above every number known so far. What was cleared
 -- stays cleared if the old record still says so.
 local function begin(old, epoch, above)
-  local r = { seq = above, epoch = epoch, cleared = 0, id = replid() }
+  local r = { seq = above, epoch = epoch, cleared = 0, id = replid(), life = WEEK }
   if old then
     r.seq = math.max(r.seq, old.seq)
-    r.cleared = old.cleared
+    r.cleared, r.life = old.cleared, old.life
   end
   mint(r)
+  r.tagged = r.seq -- markers may be among what was lost: whoever asks looks them up
   return r
 end
 
 -- announce appends a change to the log and publishes it, as
 --   1 SEQ PREV EPOCH OP BODY
--- where OP is i (invalidated), s (set), c (cleared) or e (epoch begun), and
--- BODY the keys as netstrings. Log and channel carry the same bytes.
+-- where OP is i (invalidated), s (set), x (expired), t (tags invalidated), c (cleared)
+-- or e (epoch begun), and BODY the keys or tags as netstrings. Log and channel carry the same bytes.
 local function announce(log, channel, maxlen, r, prev, op, body)
   local m = '1 ' .. whole(r.seq) .. ' ' .. whole(prev) .. ' ' .. r.epoch .. ' ' .. op .. ' ' .. body
   local id = whole(r.seq) .. '-0'
