@@ -13,11 +13,8 @@ const LogPage = 1000
 // Log returns the announcements of shard that are newer than after, oldest
 // first, and at most [LogPage] of them.
 func (s *Store) Log(ctx context.Context, shard int, after uint64) ([]string, error) {
-	var cmd *redis.XMessageSliceCmd
-	err := s.do(ctx, func(p redis.Pipeliner) {
-		cmd = p.XRangeN(ctx, s.space.shards[shard].log, "("+strconv.FormatUint(after, 10)+"-0", "+", LogPage)
-	})
-	if err != nil {
+	cmd := s.client.Pipeline().XRangeN(ctx, s.space.shards[shard].log, "("+strconv.FormatUint(after, 10)+"-0", "+", LogPage)
+	if err := s.do(ctx, cmd); err != nil {
 		return nil, err
 	}
 	entries, err := cmd.Result()

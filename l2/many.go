@@ -41,45 +41,56 @@ func (s *Store) Group(keys []string) []Group {
 // ReadMany gets the records and values of all groups in one pipeline a node. It asks
 // for no leases.
 func (s *Store) ReadMany(ctx context.Context, groups []Group) error {
-	records := make([]*redis.StringCmd, len(groups))
-	var values []*redis.SliceCmd
-	err := s.do(ctx, func(p redis.Pipeliner) {
-		for i, g := range groups {
-			k := &s.space.shards[g.Shard]
-			records[i] = p.Get(ctx, k.record)
-			for _, part := range parts(g.Keys) {
-				names := make([]string, len(part))
-				for j, key := range part {
-					names[j] = k.values + key
-				}
-				values = append(values, p.MGet(ctx, names...))
-			}
+	var cmds []redis.Cmder
+	for _, g := range groups {
+		k := &s.space.shards[g.Shard]
+		cmds = append(cmds, redis.NewStringCmd(ctx, "get", k.record)) // before the values
+		for _, part := range parts(g.Keys) {
+			cmds = append(cmds, mget(ctx, k.values, part))
 		}
-	})
-	if err != nil {
+	}
+	if err := s.do(ctx, cmds...); err != nil {
 		return err
 	}
 	for i := range groups {
-		g := &groups[i]
-		if raw, err := records[i].Result(); err == nil {
-			g.Record, g.Known = parseRecord(raw)
-		} else if !answered(err) {
+		var err error
+		if cmds, err = groups[i].take(cmds); err != nil {
 			return err
-		}
-		g.Values = make([][]byte, 0, len(g.Keys))
-		for range parts(g.Keys) {
-			found, err := values[0].Result()
-			if err != nil {
-				return err
-			}
-			for _, v := range found {
-				s, _ := v.(string) // nil is no string
-				g.Values = append(g.Values, bytesOf(s))
-			}
-			values = values[1:]
 		}
 	}
 	return nil
+}
+
+// take fills in what the first of cmds were answered, and returns the rest of them.
+func (g *Group) take(cmds []redis.Cmder) ([]redis.Cmder, error) {
+	if raw, err := cmds[0].(*redis.StringCmd).Result(); err == nil {
+		g.Record, g.Known = parseRecord(raw)
+	} else if !answered(err) {
+		return nil, err
+	}
+	cmds = cmds[1:]
+	g.Values = make([][]byte, 0, len(g.Keys))
+	for range parts(g.Keys) {
+		found, err := cmds[0].(*redis.SliceCmd).Result()
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range found {
+			text, _ := v.(string) // nil is no string
+			g.Values = append(g.Values, bytesOf(text))
+		}
+		cmds = cmds[1:]
+	}
+	return cmds, nil
+}
+
+func mget(ctx context.Context, prefix string, names []string) *redis.SliceCmd {
+	args := make([]any, 1, 1+len(names))
+	args[0] = "mget"
+	for _, name := range names {
+		args = append(args, prefix+name)
+	}
+	return redis.NewSliceCmd(ctx, args...)
 }
 
 // parts cuts keys into what one command may have.

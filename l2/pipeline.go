@@ -1,9 +1,35 @@
 package l2
 
+// Reads and scripts of all callers share a few pipelines, because on a busy client
+// the system calls cost more than the commands. What is chosen, and what not:
+//
+//   - Nothing waits for a clock. A call starts a pipeline if one is free, and calls
+//     that come while all are under way are the next batch. A pipeline yields its
+//     processor once before it takes its batch: the callers that the last replies
+//     woke come round first, or batches shrink to what the scheduler happens to
+//     run in between.
+//   - The wait is bounded here, not at the socket: go-redis never ends a read
+//     because its context was cancelled, and dials, retries and timeouts are the
+//     user's settings. A caller that leaves leaves its call behind; at most a few
+//     pipelines are stuck with such, each until the client's own timeouts, so
+//     nothing piles up.
+//   - A call that is alone runs on its caller's goroutine where that cannot break
+//     the rule above: its context has no end, and the client keeps to the budget.
+//     Passing it to another goroutine and back costs half a round trip on loopback.
+//   - A shard's record is read once a batch, before the values. Batches are formed
+//     before they are sent, so it is as new as one that each call reads itself.
+//   - Calls and the buffers of batches are pooled; commands are not: go-redis keeps
+//     more in them than it lets us reset, such as a cluster slot.
+//   - go-redis's own AutoPipeline is experimental, and no part of UniversalClient.
+
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,105 +39,207 @@ import (
 // its time repeatedly and has not answered a heartbeat since.
 var ErrUnavailable = errors.New("redis is unavailable, not asked")
 
-const (
-	// pipelines is how many may be under way at once. A few overlap the server's
-	// work with ours; many would only make each of them smaller.
-	pipelines = 4
-	// pipelined bounds the calls that share one pipeline.
-	pipelined = 256
-)
-
 // call is one caller's commands on their way through a pipeline.
 type call struct {
-	ctx  context.Context
-	add  func(redis.Pipeliner)
-	done chan struct{} // closed when the commands carry their replies
+	cmds   []redis.Cmder
+	shard  int           // whose record is read before cmds; noShard: none
+	record *sharedRecord // of shard, as its batch read it
+	err    error         // the client's timeouts ended it
+	done   chan struct{} // is sent to once all of that is there
+	fate   atomic.Uint32 // waitedFor until one of the others is decided on
+	timer  *time.Timer
 }
 
-// do runs the commands that add queues, together with whatever else waits, and
-// returns when they carry their replies or the budget of one operation is over.
-// The caller must not look at its commands unless do returned nil.
-//
-// The wait is bounded here and not at the socket: go-redis by default ignores
-// the context there, and dials, retries and timeouts are the user's settings. A
-// call that overran is left behind; its pipeline ends by the client's own
-// timeouts, and there are only a few of them, so nothing piles up.
-func (s *Store) do(ctx context.Context, add func(redis.Pipeliner)) error {
+const noShard = -1
+
+// What becomes of a call. If Redis let it down, its caller or its pipeline holds that
+// against Redis, whoever finds out first.
+const (
+	waitedFor = iota
+	replied
+	left    // by its caller, of its own accord
+	overran // its budget, says its caller
+)
+
+// calls holds those whose callers saw them done. One that was left is not reused:
+// its pipeline may still send to it.
+var calls = sync.Pool{New: func() any {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return &call{done: make(chan struct{}, 1), timer: timer}
+}}
+
+// do runs cmds, together with whatever else waits, and returns when they carry
+// their replies or the budget of one operation is over. The caller must not look
+// at them unless do returned nil.
+func (s *Store) do(ctx context.Context, cmds ...redis.Cmder) error {
+	_, err := s.doAfterRecord(ctx, noShard, cmds...)
+	return err
+}
+
+// doAfterRecord is do, and reads the record of shard before it runs cmds.
+func (s *Store) doAfterRecord(ctx context.Context, shard int, cmds ...redis.Cmder) (*sharedRecord, error) {
 	if s.breaker.open() {
-		return ErrUnavailable
+		return nil, ErrUnavailable
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, s.timeout, s.overrun)
-	defer cancel()
-	c := &call{ctx: bounded, add: add, done: make(chan struct{})}
-	select {
-	case s.calls <- c:
-	case <-bounded.Done():
-		return s.abandoned(ctx, bounded)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
+	c := calls.Get().(*call)
+	c.cmds, c.shard = append(c.cmds, cmds...), shard
+	if err := s.run(ctx, c); err != nil {
+		return nil, err
+	}
+	record := c.record
+	clear(c.cmds)
+	c.cmds, c.record = c.cmds[:0], nil
+	c.fate.Store(waitedFor)
+	calls.Put(c)
+	return record, nil
+}
+
+func (s *Store) run(ctx context.Context, c *call) error {
+	if ctx.Done() == nil && s.punctual && s.queue.enterAlone() {
+		defer s.queue.leaveAlone()
+		return s.runAlone(c)
+	}
+	start, err := s.queue.push(c)
+	if err != nil {
+		return err
+	}
+	if start {
+		go s.pipeline()
+	}
+	c.timer.Reset(s.timeout)
 	select {
 	case <-c.done:
-		return nil
-	case <-bounded.Done():
-		return s.abandoned(ctx, bounded)
+		c.timer.Stop()
+		return c.err
+	case <-c.timer.C:
+		if c.fate.CompareAndSwap(waitedFor, overran) {
+			s.breaker.failed()
+		}
+		return s.overrun
+	case <-ctx.Done():
+		c.fate.CompareAndSwap(waitedFor, left)
+		return context.Cause(ctx)
 	}
 }
 
-// abandoned tells an overrun, which speaks against Redis, from a caller that
-// left of its own accord, which does not.
-func (s *Store) abandoned(callers, bounded context.Context) error {
-	if callers.Err() == nil {
-		s.breaker.failed()
-	}
-	return context.Cause(bounded)
+// runAlone runs one call on its caller's goroutine.
+func (s *Store) runAlone(c *call) error {
+	b := s.batch()
+	defer s.batches.Put(b)
+	b.calls = append(b.calls, c)
+	s.exec(b)
+	<-c.done
+	return c.err
 }
 
-// pipeline takes what is waiting, sends it at once and hands out the replies.
-// A lone call goes alone and without delay; calls that arrive meanwhile form
-// the next batch, so batches grow with load by themselves.
+// pipeline sends what waits at once and hands out the replies, until nothing waits.
 func (s *Store) pipeline() {
-	defer s.running.Done()
+	b := s.batch()
+	defer s.batches.Put(b)
 	for {
-		select {
-		case <-s.stop:
+		runtime.Gosched()
+		var start bool
+		if b.calls, start = s.queue.take(b.calls); len(b.calls) == 0 {
 			return
-		case first := <-s.calls:
-			s.exec(s.waiting(first))
 		}
+		if start {
+			go s.pipeline()
+		}
+		s.exec(b)
+		s.queue.returned()
 	}
 }
 
-func (s *Store) waiting(first *call) []*call {
-	batch := append(make([]*call, 0, 8), first)
-	for len(batch) < pipelined {
-		select {
-		case c := <-s.calls:
-			batch = append(batch, c)
-		default:
-			return batch
-		}
-	}
-	return batch
+// batch is what one pipeline sends, with the buffers that the next one reuses.
+type batch struct {
+	calls   []*call
+	cmds    []redis.Cmder
+	records map[int]*sharedRecord // by shard
+	pipe    redis.Pipeliner
 }
 
-func (s *Store) exec(batch []*call) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-	defer cancel()
-	pipe := s.client.Pipeline()
-	sent := batch[:0]
-	for _, c := range batch {
-		if c.ctx.Err() != nil {
-			continue // nobody waits for it: a change that already failed must not land late
+// sharedRecord is a shard's record as one batch read it.
+type sharedRecord struct {
+	cmd    *redis.StringCmd
+	Record Record
+	Known  bool // it can be read
+	err    error
+}
+
+func (s *Store) batch() *batch {
+	if b, ok := s.batches.Get().(*batch); ok {
+		return b
+	}
+	return &batch{records: make(map[int]*sharedRecord), pipe: s.client.Pipeline()}
+}
+
+// exec sends the calls of b that are still waited for, and hands out the replies.
+func (s *Store) exec(b *batch) {
+	sent := b.calls[:0]
+	for _, c := range b.calls {
+		if c.fate.Load() != waitedFor {
+			continue // a change that already failed must not land late
 		}
-		c.add(pipe)
+		if c.shard != noShard {
+			c.record = s.recordIn(b, c.shard)
+		}
+		b.cmds = append(b.cmds, c.cmds...)
 		sent = append(sent, c)
 	}
-	if len(sent) == 0 {
-		return
+	if len(sent) > 0 {
+		s.send(b, sent)
 	}
-	_, err := pipe.Exec(ctx)
-	s.breaker.report(err)
+	clear(b.calls)
+	clear(b.cmds)
+	clear(b.records)
+	b.calls, b.cmds = b.calls[:0], b.cmds[:0]
+}
+
+func (s *Store) send(b *batch, sent []*call) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	_ = b.pipe.BatchProcess(ctx, b.cmds...) // only queues them
+	_, err := b.pipe.Exec(ctx)
+	for _, r := range b.records {
+		r.parse()
+	}
 	for _, c := range sent {
-		close(c.done)
+		if c.fate.Swap(replied) != overran {
+			s.breaker.report(err)
+		}
+		if timedOut(c.cmds[len(c.cmds)-1].Err()) {
+			c.err = s.overrun
+		}
+		c.done <- struct{}{}
+	}
+}
+
+func timedOut(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}
+
+// recordIn returns the record that b reads of shard, before all that is added later.
+func (s *Store) recordIn(b *batch, shard int) *sharedRecord {
+	r := b.records[shard]
+	if r == nil {
+		r = &sharedRecord{cmd: redis.NewStringCmd(context.Background(), "get", s.space.shards[shard].record)}
+		b.records[shard] = r
+		b.cmds = append(b.cmds, r.cmd)
+	}
+	return r
+}
+
+func (r *sharedRecord) parse() {
+	raw, err := r.cmd.Result()
+	if err == nil {
+		r.Record, r.Known = parseRecord(raw)
+	} else if !answered(err) {
+		r.err = err
 	}
 }
 

@@ -43,17 +43,15 @@ type Reply struct {
 // new as the record says. A server that is out of memory grants no leases: its
 // values are read all the same.
 func (s *Store) Read(ctx context.Context, key, token string, lease time.Duration) (Reply, error) {
-	k := &s.space.shards[s.Shard(key)]
-	var record, value *redis.StringCmd
-	err := s.do(ctx, func(p redis.Pipeliner) {
-		record = p.Get(ctx, k.record)
-		if token == "" {
-			value = p.Get(ctx, k.values+key)
-			return
-		}
-		value = redis.NewStringCmd(ctx, "set", k.values+key, "L"+token, "nx", "get", "px", lease.Milliseconds())
-		_ = p.Process(ctx, value) // queues it; the pipeline reports
-	})
+	shard := s.Shard(key)
+	name := s.space.shards[shard].values + key
+	var value *redis.StringCmd
+	if token == "" {
+		value = redis.NewStringCmd(ctx, "get", name)
+	} else {
+		value = redis.NewStringCmd(ctx, "set", name, "L"+token, "nx", "get", "px", lease.Milliseconds())
+	}
+	record, err := s.doAfterRecord(ctx, shard, value)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -63,12 +61,11 @@ func (s *Store) Read(ctx context.Context, key, token string, lease time.Duration
 	return reply(record, value, token != "")
 }
 
-func reply(record, value *redis.StringCmd, leased bool) (r Reply, err error) {
-	if raw, err := record.Result(); err == nil {
-		r.Record, r.Known = parseRecord(raw)
-	} else if !answered(err) {
-		return r, err
+func reply(record *sharedRecord, value *redis.StringCmd, leased bool) (r Reply, err error) {
+	if record.err != nil {
+		return r, record.err
 	}
+	r.Record, r.Known = record.Record, record.Known
 	data, err := value.Bytes()
 	switch {
 	case errors.Is(err, redis.Nil):

@@ -40,10 +40,12 @@ func source(name string) string {
 // eval runs a script on the shared pipelines. A server that does not know it,
 // because it restarted or somebody flushed its scripts, is sent the source.
 func (s *Store) eval(ctx context.Context, script *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
-	var cmd *redis.Cmd
-	err := s.do(ctx, func(p redis.Pipeliner) { cmd = p.EvalSha(ctx, script.Hash(), keys, args...) })
+	p := s.client.Pipeline() // makes the commands; do runs them
+	cmd := p.EvalSha(ctx, script.Hash(), keys, args...)
+	err := s.do(ctx, cmd)
 	if err == nil && unknownScript(cmd.Err()) {
-		err = s.do(ctx, func(p redis.Pipeliner) { cmd = script.Eval(ctx, p, keys, args...) })
+		cmd = script.Eval(ctx, p, keys, args...)
+		err = s.do(ctx, cmd)
 	}
 	if err != nil {
 		return nil, err

@@ -30,47 +30,45 @@ type Store struct {
 	timeout  time.Duration
 	logLen   int
 
-	overrun error
-	breaker breaker
-	calls   chan *call
-	stop    chan struct{}
-	running sync.WaitGroup
-	closing sync.Once
+	punctual bool  // the client ends every operation at its context's deadline
+	overrun  error // of the timeout
+	breaker  breaker
+	queue    queue
+	batches  sync.Pool      // of *batch
+	running  sync.WaitGroup // heartbeats
 }
 
 // Open returns a store on cfg. It does not talk to Redis yet.
 func Open(cfg Config) *Store {
 	s := &Store{
-		client:   bounded(cfg.Client, cfg.Timeout),
+		client:   cfg.Client,
 		instance: nonce(),
 		timeout:  cfg.Timeout,
 		logLen:   cfg.LogLen,
 		overrun:  overrun(cfg.Timeout),
-		calls:    make(chan *call),
-		stop:     make(chan struct{}),
+	}
+	if c, ok := cfg.Client.(*redis.Client); ok {
+		s.client, s.punctual = punctual(c, cfg.Timeout), true
 	}
 	s.space = newSpace(cfg.Name, s.instance, cfg.Shards)
-	s.running.Add(pipelines)
-	for range pipelines {
-		go s.pipeline()
-	}
 	return s
 }
 
-// bounded returns the client with its socket timeouts lowered to the budget,
-// where go-redis offers that: it shares the user's pool and hooks. Others keep
-// their own, so after an outage their connections may be busy for that long.
-func bounded(client redis.UniversalClient, timeout time.Duration) redis.UniversalClient {
-	if c, ok := client.(*redis.Client); ok {
-		return c.WithTimeout(timeout)
-	}
-	return client
+// punctual returns a copy of the client with its socket timeouts lowered to the
+// budget, and made to heed the deadlines of contexts. It shares the pool of the
+// user's, which stays as it is: the options are the copy's own. Other kinds of
+// client offer no such copy, so after an outage their connections may be busy for
+// as long as the user's timeouts.
+func punctual(client *redis.Client, timeout time.Duration) *redis.Client {
+	c := client.WithTimeout(timeout)
+	c.Options().ContextTimeoutEnabled = true
+	return c
 }
 
 // Close ends what the store started and waits for it: for at most the client's
 // own timeouts where Redis is silent. The client stays open.
 func (s *Store) Close() {
-	s.closing.Do(func() { close(s.stop) })
+	s.queue.close()
 	s.running.Wait()
 }
 
@@ -99,13 +97,11 @@ var ErrShards = errors.New("the namespace has another number of shards in redis"
 // Agree records the number of shards in Redis, or compares it with what
 // another instance recorded.
 func (s *Store) Agree(ctx context.Context) error {
-	var set *redis.BoolCmd
-	var get *redis.StringCmd
 	key := s.space.agreed()
-	if err := s.do(ctx, func(p redis.Pipeliner) {
-		set = p.SetNX(ctx, key, len(s.space.shards), 0)
-		get = p.Get(ctx, key)
-	}); err != nil {
+	p := s.client.Pipeline()
+	set := p.SetNX(ctx, key, len(s.space.shards), 0)
+	get := p.Get(ctx, key)
+	if err := s.do(ctx, p.Cmds()...); err != nil {
 		return err
 	}
 	if err := set.Err(); err != nil {

@@ -6,8 +6,6 @@ import (
 	"math"
 	"strconv"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Unreadable stands for a marker that is no sequence number: newer than any value.
@@ -16,12 +14,8 @@ const Unreadable = math.MaxUint64
 // Markers returns the sequence number of the newest invalidation of each tag in
 // shard, 0 for a tag that has none, or whose marker was older than any value.
 func (s *Store) Markers(ctx context.Context, shard int, tags []string) ([]uint64, error) {
-	names := make([]string, len(tags))
-	for i, tag := range tags {
-		names[i] = s.space.shards[shard].markers + tag
-	}
-	var cmd *redis.SliceCmd
-	if err := s.do(ctx, func(p redis.Pipeliner) { cmd = p.MGet(ctx, names...) }); err != nil {
+	cmd := mget(ctx, s.space.shards[shard].markers, tags)
+	if err := s.do(ctx, cmd); err != nil {
 		return nil, err
 	}
 	found, err := cmd.Result()
