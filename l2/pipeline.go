@@ -28,7 +28,6 @@ import (
 	"fmt"
 	"net"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,13 +60,14 @@ const (
 	overran // its budget, says its caller
 )
 
-// calls holds those whose callers saw them done. One that was left is not reused:
-// its pipeline may still send to it.
-var calls = sync.Pool{New: func() any {
+// newCall is for the store's pool of calls whose callers saw them done. One that was
+// left is not reused: its pipeline may still send to it. The pool is the store's, since
+// the timers of a bubble of testing/synctest cannot leave it.
+func newCall() any {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	return &call{done: make(chan struct{}, 1), timer: timer}
-}}
+}
 
 // do runs cmds, together with whatever else waits, and returns when they carry
 // their replies or the budget of one operation is over. The caller must not look
@@ -85,7 +85,7 @@ func (s *Store) doAfterRecord(ctx context.Context, shard int, cmds ...redis.Cmde
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	c := calls.Get().(*call)
+	c := s.calls.Get().(*call)
 	c.cmds, c.shard = append(c.cmds, cmds...), shard
 	if err := s.run(ctx, c); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (s *Store) doAfterRecord(ctx context.Context, shard int, cmds ...redis.Cmde
 	clear(c.cmds)
 	c.cmds, c.record = c.cmds[:0], nil
 	c.fate.Store(waitedFor)
-	calls.Put(c)
+	s.calls.Put(c)
 	return record, nil
 }
 

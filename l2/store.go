@@ -34,6 +34,7 @@ type Store struct {
 	overrun  error // of the timeout
 	breaker  breaker
 	queue    queue
+	calls    sync.Pool      // of *call
 	batches  sync.Pool      // of *batch
 	running  sync.WaitGroup // heartbeats
 }
@@ -50,6 +51,7 @@ func Open(cfg Config) *Store {
 	if c, ok := cfg.Client.(*redis.Client); ok {
 		s.client, s.punctual = punctual(c, cfg.Timeout), true
 	}
+	s.calls.New = newCall
 	s.space = newSpace(cfg.Name, s.instance, cfg.Shards)
 	return s
 }
