@@ -18,6 +18,7 @@ import (
 type Cache[V any] struct {
 	cfg     Config[V]
 	tiers   *tiered.Tiers[V]
+	looks   looks[V]
 	flights flights[tiered.Answer[V]]
 	loads   loads
 
@@ -76,7 +77,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, erro
 	if err := c.complete(&s, opts); err != nil {
 		return zero, err
 	}
-	a, err := c.read(ctx, key, s, nil)
+	a, err := c.read(ctx, key, s)
 	if err != nil {
 		return zero, err
 	}
@@ -92,8 +93,27 @@ func (c *Cache[V]) complete(s *settings, opts []Option) error {
 	return checkTags(s.tags)
 }
 
-// read reads key beyond L1, for itself or together with others.
-func (c *Cache[V]) read(ctx context.Context, key string, s settings, b *batch[V]) (tiered.Answer[V], error) {
+// read reads key beyond L1: a look into L2, and then a flight that loads.
+func (c *Cache[V]) read(ctx context.Context, key string, s settings) (tiered.Answer[V], error) {
+	if c.cfg.Redis != nil {
+		a, found := c.looks.do(ctx, c.query(key, s), c.tiers.Look)
+		switch found {
+		case tiered.Value:
+			return a, nil
+		case tiered.Abandoned:
+			return a, context.Cause(ctx)
+		case tiered.Unavailable:
+			s.blind = true
+		}
+	}
+	if !c.cfg.loads() {
+		return tiered.Answer[V]{}, ErrMiss
+	}
+	return c.fly(ctx, key, s, nil)
+}
+
+// fly loads key, for itself or together with others.
+func (c *Cache[V]) fly(ctx context.Context, key string, s settings, b *batch[V]) (tiered.Answer[V], error) {
 	call := c.call(key, s, b)
 	a, joined, err := c.flights.do(ctx, call)
 	if err == nil && joined && !a.Shared() {
@@ -125,8 +145,7 @@ func (c *Cache[V]) lookup(ctx context.Context, key string, s *settings) (*l1.Ent
 // call is what a read of key beyond L1 needs. It stands apart so that what it
 // captures is allocated on a miss only. b is the batch that loads, if there is one.
 func (c *Cache[V]) call(key string, s settings, b *batch[V]) call[tiered.Answer[V]] {
-	q := tiered.Query[V]{Key: key, Bound: s.bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(s.ttl),
-		Refresh: s.refresh, Ahead: s.ahead}
+	q := c.query(key, s)
 	call := call[tiered.Answer[V]]{
 		key: key, ticket: q.Ticket, bound: s.bound,
 		good: func(a tiered.Answer[V]) bool { return a.Good(s.bound) },
@@ -144,12 +163,17 @@ func (c *Cache[V]) call(key string, s settings, b *batch[V]) call[tiered.Answer[
 	return call
 }
 
+func (c *Cache[V]) query(key string, s settings) tiered.Query[V] {
+	return tiered.Query[V]{Key: key, Bound: s.bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(s.ttl),
+		Refresh: s.refresh, Ahead: s.ahead, Blind: s.blind}
+}
+
 // fetch is the flight of one key.
 func (c *Cache[V]) fetch(ctx context.Context, q tiered.Query[V], s settings) (tiered.Answer[V], error) {
 	turn := turn{places: c.loads.places}
 	defer turn.giveBack()
 	q.Turn = turn.take
-	if c.cfg.loads() {
+	if c.cfg.loads() { // a refresh may find no loader
 		q.Load = func(ctx context.Context, key string, old tiered.Old[V]) (tiered.Loaded[V], error) {
 			return c.load(ctx, &turn, key, old, s)
 		}

@@ -42,7 +42,7 @@ func newScene(t *testing.T, server *redistest.Server, n, nKeys int, bound time.D
 		wire := faultnet.Start(t, server.Addr())
 		cfg := nearcache.Config[product]{
 			Name: "products", Redis: wiredClient(t, wire), Load: s.fleet.source.load, MaxStaleness: bound,
-			Logger: slog.New(slog.DiscardHandler),
+			RedisTimeout: 200 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 		}
 		for _, c := range change {
 			c(&cfg)

@@ -148,7 +148,7 @@ func (m *many[V]) fetch(ctx context.Context, keys []string) {
 	var reading sync.WaitGroup
 	for _, key := range keys {
 		reading.Go(func() {
-			a, err := c.read(ctx, key, m.settings, b)
+			a, err := c.fly(ctx, key, m.settings, b)
 			if b != nil {
 				b.pass(key) // if it never got as far as to decide
 			}

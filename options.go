@@ -84,6 +84,7 @@ type settings struct {
 
 	refresh bool          // nobody waits for this read: see tiered.Query
 	ahead   time.Duration // likewise
+	blind   bool          // likewise
 }
 
 // tagsOf returns the tags that options name. Calls that need none of them, such as a

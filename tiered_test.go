@@ -95,7 +95,7 @@ func launch(t testing.TB, n int, change ...func(*nearcache.Config[product])) *fl
 	t.Helper()
 	f := &fleet{server: redistest.Start(t), source: &source{}}
 	for range n {
-		cfg := nearcache.Config[product]{Name: "products", Redis: f.server.Client(t), Load: f.source.load}
+		cfg := nearcache.Config[product]{Name: "products", Redis: f.server.Client(t), Load: f.source.load, RedisTimeout: calm}
 		for _, c := range change {
 			c(&cfg)
 		}

@@ -2,10 +2,49 @@ package tiered
 
 import (
 	"context"
+	"time"
 
 	"github.com/nearcache/nearcache/l1"
 	"github.com/nearcache/nearcache/l2"
 )
+
+// Found is what a look into L2 has found.
+type Found uint8
+
+const (
+	Nothing     Found = iota // that can be answered without further ado
+	Value                    // the answer
+	Unavailable              // L2 cannot be asked, or did not answer
+	Abandoned                // the caller's context ended
+)
+
+// Look reads L2 once, without a lease: what is not simply there and good is left to
+// Fetch.
+func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Found) {
+	s := t.shardOf(q.Key)
+	if !t.readable(s, q) {
+		return a, Unavailable
+	}
+	g := grant[V]{Ticket: q.Ticket}
+	g.Born = l1.Now()
+	reply, err := t.l2.Read(ctx, q.Key, "", time.Duration(0))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return a, Abandoned
+	case err != nil:
+		t.counters.redisErrors.Add(1)
+		return a, Unavailable
+	case !t.trusts(s, q, reply):
+		return a, Unavailable
+	case reply.State != l2.Present:
+		return a, Nothing
+	}
+	g.record, g.Stamp = reply.Record, max(g.Stamp, l1.StampOf(reply.Record.Seq))
+	if a, ok := t.plain(s, q, &g, reply.Data); ok {
+		return a, Value
+	}
+	return a, Nothing
+}
 
 // FetchMany looks for keys that L1 lacks in L2, in one round trip, and hands what it
 // finds to found. It takes no leases and joins no flights: a second reader of a value

@@ -78,6 +78,7 @@ type Query[V any] struct {
 	Offer   func(a Answer[V], soft bool)               // tells of a value that may stand in while the load goes on
 	Refresh bool                                       // L1's entry is still good, and due
 	Ahead   time.Duration                              // what has no more left of its life is refreshed
+	Blind   bool                                       // L2 has been asked in vain: it is not asked again
 }
 
 // Lookup reads L1 alone.
@@ -122,7 +123,7 @@ func (t *Tiers[V]) Fetch(ctx context.Context, q Query[V]) (Answer[V], error) {
 		t.counters.relooks.Add(1)
 	}
 	s := t.shardOf(q.Key)
-	if !t.readable(s, q) {
+	if q.Blind || !t.readable(s, q) {
 		return t.load(ctx, q, g)
 	}
 	return t.fetch(ctx, s, q, g)

@@ -21,6 +21,10 @@ func NewTicket(epoch *l1.Epoch, hash uint64) Ticket {
 	return Ticket{Epoch: epoch, Hash: hash, Stamp: epoch.Seen(), Born: l1.Now()}
 }
 
+// Again returns the ticket of a read of the same key that begins now, unless the epoch
+// has ended: it is then never current.
+func (t Ticket) Again() Ticket { return NewTicket(t.Epoch, t.Hash) }
+
 // Current reports whether a reader that accepts bound of staleness may join
 // the read now: the key was not changed since it began, and if the shard is not
 // proven the read itself is younger than the bound. It is the rule of an L1
