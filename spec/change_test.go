@@ -1,24 +1,12 @@
 package spec
 
-import "fmt"
-
-// changeSteps are Invalidate, from the commit at the source to its return.
-func changeSteps(s *state, m mutant, step func(string, state)) {
-	if s.left.changes > 0 {
-		for i := range s.inst {
-			n := *s
-			n.left.changes--
-			n.source++
-			n.changes[n.source] = change{at: committed, inst: int8(i), acked: never}
-			if m != ownFloors {
-				n.inst[i].fence()
-			}
-			step(fmt.Sprintf("%d commits version %d and fences", i, n.source), n)
-		}
-	}
+// changeSteps are Invalidate, Expire and Set, from the commit at the source to
+// their return.
+func changeSteps(s *state, m mutant, step func(move, state)) {
+	commitSteps(s, m, step)
 	for v := range s.changes {
 		c := s.changes[v]
-		at := func(what string) string { return fmt.Sprintf("version %d: %s", v, what) }
+		at := func(what string) move { return move{"version", int8(v), what} }
 		switch c.at {
 		case committed:
 			callSteps(s, v, m, at, step)
@@ -30,36 +18,61 @@ func changeSteps(s *state, m mutant, step func(string, state)) {
 		case executed:
 			n := *s
 			n.acknowledge(v, m)
-			step(at("acknowledged"), n)
+			n.acknowledged(int8(v), at("acknowledged"), step)
 		case failing:
 			n := *s
 			n.changes[v].at = done
 			in := &n.inst[c.inst]
 			in.fence() // again: reads may have found the old value since
-			in.own = max(in.own, int8(v))
+			in.own = in.own.and(int8(v), c.op)
 			step(at("fails"), n)
 		}
 	}
 }
 
+func commitSteps(s *state, m mutant, step func(move, state)) {
+	commit := func(o op, what string, budget func(*bounds) *int8) {
+		if *budget(&s.left) == 0 {
+			return
+		}
+		for i := range s.inst {
+			n := *s
+			*budget(&n.left)--
+			n.source++
+			in := &n.inst[i]
+			if m != ownFloors {
+				in.fence()
+			}
+			n.changes[n.source] = change{at: committed, op: o, inst: int8(i), seq: in.seen.seq(), epoch: in.epoch}
+			step(move{"instance", int8(i), what}, n)
+		}
+	}
+	commit(invalidates, "commits a version, fences, and is to invalidate", func(b *bounds) *int8 { return &b.changes })
+	commit(expires, "commits a version, fences, and is to expire", func(b *bounds) *int8 { return &b.expires })
+	commit(sets, "commits a version, fences, and is to set", func(b *bounds) *int8 { return &b.sets })
+}
+
 // callSteps are the script's call: it runs, or fails, or runs and seems to fail.
-func callSteps(s *state, v int, m mutant, at func(string) string, step func(string, state)) {
+func callSteps(s *state, v int, m mutant, at func(string) move, step func(move, state)) {
 	isolated := s.inst[s.changes[v].inst].isolated
 	if !isolated {
 		n := *s
 		before := n.server.value
 		c := &n.changes[v]
-		c.seq, c.epoch = n.run()
+		var did op
+		c.seq, c.epoch, did = n.run(c.op, int8(v), m)
 		c.at = executed
-		switch m {
-		case split:
+		switch {
+		case c.op == sets && did != sets:
+			n.fail(v, m) // the caller is told so
+		case m == split:
 			n.server.value = before
 			c.at = begun
-		case tombstoneOnly:
+		case m == tombstoneOnly:
 			n.server.value = value{kind: tombstone}
 		}
 		step(at("the script runs"), n)
-		if s.left.failures > 0 {
+		if s.left.failures > 0 && c.at != failing {
 			n.left.failures--
 			n.fail(v, m)
 			step(at("the script runs, its reply is lost"), n)
@@ -70,6 +83,7 @@ func callSteps(s *state, v int, m mutant, at func(string) string, step func(stri
 		if !isolated {
 			n.left.failures--
 		}
+		n.changes[v].seq = 0
 		n.fail(v, m)
 		step(at("the script does not run"), n)
 	}
@@ -91,28 +105,37 @@ func (s *state) acknowledge(v int, m mutant) {
 	}
 	if c.epoch == in.epoch {
 		in.landed = true
+		if c.op == sets {
+			in.entry = entry{true, int8(v), stampOf(c.seq), c.epoch, young}
+		}
 	} else {
+		// Its number says nothing in the epoch that this instance follows.
 		in.pending = m != outbox
+		if m != landedElsewhere {
+			in.fence()
+		}
 	}
-	c.at, c.acked = done, 0
-	in.own = max(in.own, int8(v))
+	c.at, c.acked = done, true
+	in.own = in.own.and(int8(v), c.op)
 }
 
-// resend is tiered.Tiers.resendSome: what landed and what failed alike.
-func (s *state) resend(i int) {
+// resend is tiered.Tiers.resendSome: what landed and what failed alike. It returns
+// the newest version that is owed again.
+func (s *state) resend(i int, m mutant) (again int8) {
 	in := &s.inst[i]
-	seq, epoch := s.run()
+	seq, epoch, _ := s.run(invalidates, 0, m)
 	if epoch != in.epoch {
-		return // the next heartbeat tells more
+		return 0 // the next heartbeat tells more
 	}
 	in.raise(stampOf(seq))
 	in.pending, in.landed = false, true
 	for v := range s.changes {
 		if c := &s.changes[v]; int(c.inst) == i && c.lost {
 			c.lost, c.seq = false, seq
-			if c.acked != never {
-				c.acked = 0
+			if c.acked {
+				again = int8(v)
 			}
 		}
 	}
+	return again
 }

@@ -9,10 +9,18 @@
 // of the code carry the same names here.
 //
 // One key stands for all: keys meet only in stripes and shards, where one can but
-// raise another's floor. Time is counted in bounds: an age is 0, 1 (the bound, still
-// good) or 2 (too old). Server clocks are the worst possible: a sequence number is
-// the last one plus one, also after data was lost.
+// raise another's floor; what other keys do to the numbers is a step of its own.
+// Server clocks are the worst possible: a sequence number is the last one plus one,
+// also after data was lost. Time is one interval of the bound (time_test.go).
 //
-//	go test ./spec          // small bounds, under a minute
+// A claim is a lease that stands inside the value's envelope: here it is a token that
+// data have, too. Claims end by their deadline, which a step that claims again stands
+// for.
+//
+// What makes the search feasible is that states are stripped of what cannot matter any
+// more (canonical_test.go). Each rule there has its reason, and all of them together
+// are compared with a search that has none (reductions_test.go).
+//
+//	go test ./spec          // small bounds
 //	make spec               // large ones
 package spec

@@ -1,7 +1,5 @@
 package spec
 
-import "fmt"
-
 func (in *instance) unsubscribe() {
 	in.subscribed, in.queue, in.queued = false, [queueLen]message{}, 0
 }
@@ -17,18 +15,22 @@ func (in *instance) raise(st stamp) {
 func (in *instance) fence() { in.raise(max(in.floor, in.seen) + 1) }
 
 // believes is l1.Epoch.believes: the rule of a hit, and of joining a flight.
-func (in *instance) believes(epoch int8, st stamp, age int8, m mutant) bool {
-	fresh := in.proof <= bound || age <= bound || m == proofAges
+func (s *state) believes(in *instance, epoch int8, st stamp, a age, m mutant) bool {
+	fresh := s.good(in.proof) || s.good(a) || m == proofAges
 	return epoch == in.epoch && fresh && (st >= in.floor || m == stampAtRead)
 }
 
-func instanceSteps(s *state, i int, m mutant, step func(string, state)) {
-	at := func(what string) string { return fmt.Sprintf("%d %s", i, what) }
+func instanceSteps(s *state, i int, m mutant, step func(move, state)) {
+	at := func(what string) move { return move{"instance", int8(i), what} }
 	in := &s.inst[i]
 	if in.queued > 0 {
 		n := *s
 		n.inst[i].deliver(m)
 		step(at("hears"), n)
+		if s.lossy && in.beat.at == idle && n.inst[i].applied != in.applied {
+			n.inst[i].beat = beat{at: sent, epoch: in.epoch, seq: in.applied}
+			step(at("sends a heartbeat, then hears"), n)
+		}
 		if s.left.lost > 0 {
 			n := *s
 			n.left.lost--
@@ -53,11 +55,11 @@ func instanceSteps(s *state, i int, m mutant, step func(string, state)) {
 		step(at("finds the new master"), n)
 	}
 	beatSteps(s, i, m, at, step)
-	if in.pending && s.left.resends > 0 && !in.isolated && in.proof <= bound {
+	if in.pending && s.left.resends > 0 && !in.isolated && in.proof != over {
 		n := *s
 		n.left.resends--
-		n.resend(i)
-		step(at("sends again"), n)
+		again := n.resend(i, m)
+		n.acknowledged(again, at("sends again"), step)
 	}
 }
 
@@ -77,14 +79,19 @@ func (in *instance) deliver(m mutant) {
 	case msg.epoch != in.epoch || msg.seq <= in.applied:
 	case msg.prev > in.applied && m != chain && m != noDistrust:
 	case msg.prev < in.applied:
+	case msg.other:
+		in.apply(msg.seq, in.applied)
 	default:
-		in.apply(msg.seq)
+		in.apply(msg.seq, msg.seq)
 	}
 }
 
-// apply is tiered.Tiers.Apply.
-func (in *instance) apply(seq int8) {
-	in.raise(stampOf(seq))
+// apply is tiered.Tiers.Apply for all up to seq, where the newest that concerns the
+// key is changed, or not above what was applied already.
+func (in *instance) apply(seq, changed int8) {
+	if changed > in.applied {
+		in.raise(stampOf(changed))
+	}
 	in.applied = seq
 	if in.entry.stamp < in.floor {
 		in.entry = entry{}
@@ -92,28 +99,38 @@ func (in *instance) apply(seq int8) {
 }
 
 // beatSteps are a heartbeat: sent, answered by the server, applied.
-func beatSteps(s *state, i int, m mutant, at func(string) string, step func(string, state)) {
+//
+// A heartbeat that carries what the instance knows now is not told from one that is
+// not sent yet: it can be sent the moment before it is answered, with the same
+// effect and a younger age, and a younger proof allows whatever an older one does.
+// What it carries matters only to a server that lost data; instanceSteps send one
+// ahead of what the instance learns then.
+func beatSteps(s *state, i int, m mutant, at func(string) move, step func(move, state)) {
 	n := *s
 	in := &n.inst[i]
-	switch in.beat.at {
-	case idle:
+	if in.beat.at == idle {
 		in.beat = beat{at: sent, epoch: in.epoch, seq: in.applied}
-		step(at("sends a heartbeat"), n)
-	case sent:
-		if in.isolated { // it is a write, which a demoted master refuses
-			in.beat = beat{}
-			in.proof = tooOld
-			if m == proofByRead {
-				in.proof = min(s.inst[i].proof, s.inst[i].beat.age)
-			}
-			step(at("asks a demoted master"), n)
-			return
-		}
-		n.answer(i, m)
-		step(at("is answered"), n)
-	case answered:
+	}
+	if in.beat.at == answered {
 		n.settle(i, m)
-		step(at("applies the answer"), n)
+		step(at("applies the answer to its heartbeat"), n)
+		return
+	}
+	if in.isolated { // it is a write, which a demoted master refuses
+		was := in.beat.age
+		in.beat = beat{}
+		in.proof = over
+		if m == proofByRead {
+			in.proof = min(s.inst[i].proof, was)
+		}
+		step(at("asks a demoted master"), n)
+		return
+	}
+	n.answer(i, m)
+	step(at("is answered"), n)
+	if !s.lossy {
+		n.settle(i, m) // at once; canonical tells why the step above may be lost
+		step(at("is answered and applies it"), n)
 	}
 }
 
@@ -139,14 +156,15 @@ func (s *state) settle(i int, m mutant) {
 		if in.isolated {
 			return // the log cannot be read: nothing is proven
 		}
-		to := b.seq // beyond the log: distrusted
-		if r := s.server; r.known && r.epoch == b.epoch && r.logFrom <= in.applied {
-			to = r.seq
-		}
-		if m == noDistrust && to == b.seq {
+		r := s.server
+		replayed := r.known && r.epoch == b.epoch && r.logFrom <= in.applied && r.seq >= b.seq
+		switch {
+		case replayed:
+			in.apply(r.seq, r.changed)
+		case m == noDistrust:
 			in.applied = b.seq
-		} else {
-			in.apply(to)
+		default:
+			in.apply(b.seq, b.seq)
 		}
 	}
 	in.proof = min(in.proof, b.age)
@@ -157,7 +175,7 @@ func (in *instance) renew(epoch, seq int8) {
 	in.prior = max(in.prior, in.floor)
 	in.epoch, in.applied = epoch, seq
 	in.seen, in.floor = stampOf(seq), stampOf(seq)
-	in.proof = tooOld
+	in.proof = over
 	in.entry = entry{}
 	in.pending = in.pending || in.landed
 	in.landed = false

@@ -24,6 +24,16 @@ const (
 	readUnproven
 	ownFloors
 	outbox
+	landedElsewhere
+	readProves
+	provenLater
+	fillUnclaimed
+	renewUnclaimed
+	expireKeepsClaim
+	setKeepsClaim
+	claimOfAnyEpoch
+	expiredIsFresh
+	standInIsKept
 	mutants
 )
 
@@ -35,27 +45,52 @@ func (m mutant) but(other mutant) mutant {
 	return m
 }
 
-// removed says what each mutant lacks, and which guard of the code that is.
+// asks reports whether a fill needs its token: without it, who holds none may
+// still fill.
+func (m mutant) asks() bool {
+	switch m {
+	case lease0, fillIfAbsent, tombstoneOnly, fillUnclaimed, renewUnclaimed:
+		return false
+	}
+	return true
+}
+
+// stamps reports whether what carries a stamp below its floor is of no use.
+func (m mutant) stamps() bool { return m != stampAtKeep && m != stampAtRead && m != joinCurrent }
+
+// removed says what each mutant lacks, which guard of the code that is, and which
+// scenario misses it.
 var removed = [mutants]struct {
-	what  string
-	guard guard.Guard
+	what     string
+	guard    guard.Guard
+	scenario string
 }{
-	intact:          {"nothing", guard.None},
-	lease0:          {"no lease: a fill overwrites what is there", guard.Lease},
-	fillIfAbsent:    {"a fill needs no lease if nothing is there", guard.None},
-	tombstoneOnly:   {"a fill needs no lease but the absence of a tombstone", guard.None},
-	leaseOfAnyEpoch: {"a lease is good in any epoch, on any server", guard.None},
-	joinCurrent:     {"readers join a flight that a change overtook", guard.JoinCurrent},
-	chain:           {"a gap between announcements is ignored", guard.Chain},
-	noDistrust:      {"what the log does not hold any more is passed over", guard.None},
-	split:           {"announced first, deleted afterwards", guard.None},
-	stampAtKeep:     {"stamped when it is kept, not when its read began", guard.None},
-	stampAtRead:     {"stamps are checked when an entry is put, not when it is read", guard.StampAtRead},
-	proofByRead:     {"a heartbeat is a read, which a demoted master answers", guard.None},
-	proofAges:       {"a proof is good for ever", guard.ProofAges},
-	appliedFirst:    {"a heartbeat proves what was not applied: another connection's proof", guard.AppliedFirst},
-	anyServer:       {"an epoch goes on when the replication id changes", guard.None},
-	readUnproven:    {"Redis is read though no heartbeat was answered within the bound", guard.None},
-	ownFloors:       {"the writer waits for its own announcement", guard.OwnFloors},
-	outbox:          {"a change that failed is forgotten", guard.Outbox},
+	intact:           {"nothing", guard.None, ""},
+	lease0:           {"no lease: a fill overwrites what is there", guard.Lease, "loads race changes"},
+	fillIfAbsent:     {"a fill needs no lease if nothing is there", guard.None, "loads race changes"},
+	tombstoneOnly:    {"a fill needs no lease but the absence of a tombstone", guard.None, "loads race changes"},
+	leaseOfAnyEpoch:  {"a lease is good in any epoch, on any server", guard.None, "leases outlive a failover"},
+	joinCurrent:      {"readers join a flight that a change overtook", guard.JoinCurrent, "loads race changes"},
+	chain:            {"a gap between announcements is ignored", guard.Chain, "announcements are lost"},
+	noDistrust:       {"what the log does not hold any more is passed over", guard.None, "announcements are lost"},
+	split:            {"announced first, deleted afterwards", guard.None, "loads race changes"},
+	stampAtKeep:      {"stamped when it is kept, not when its read began", guard.None, "loads race changes"},
+	stampAtRead:      {"stamps are checked when an entry is put, not when it is read", guard.StampAtRead, "loads race changes"},
+	proofByRead:      {"a heartbeat is a read, which a demoted master answers", guard.None, "a demoted master"},
+	proofAges:        {"a proof is good for ever", guard.ProofAges, "loads race changes"},
+	appliedFirst:     {"a heartbeat proves what was not applied: another connection's proof", guard.AppliedFirst, "loads race changes"},
+	anyServer:        {"an epoch goes on when the replication id changes", guard.None, "failover, strict"},
+	readUnproven:     {"strict: Redis is read though no heartbeat was answered within the bound", guard.None, "failover, strict"},
+	ownFloors:        {"the writer waits for its own announcement", guard.OwnFloors, "loads race changes"},
+	outbox:           {"a change that failed is forgotten", guard.Outbox, "calls fail"},
+	landedElsewhere:  {"a change that landed in an epoch not followed yet is not fenced again", guard.None, "an empty restart"},
+	readProves:       {"strict: a read of Redis proves what it found", guard.None, "failover, strict"},
+	provenLater:      {"strict: a read of Redis goes by a proof that came after its ticket", guard.None, "failover, strict"},
+	fillUnclaimed:    {"a fill under a claim overwrites what is there", guard.None, "claims race invalidations"},
+	renewUnclaimed:   {"a header is renewed whoever holds the claim", guard.None, "claims race expiry"},
+	expireKeepsClaim: {"expire leaves the claim where it is", guard.None, "claims race expiry"},
+	setKeepsClaim:    {"set leaves the claim where it is", guard.None, "claims race sets"},
+	expiredIsFresh:   {"what is marked expired is answered as fresh", guard.None, "claims race expiry"},
+	standInIsKept:    {"L1 keeps what stood in", guard.None, "claims race expiry"},
+	claimOfAnyEpoch:  {"a claim is good in any epoch, on any server", guard.None, "claims outlive a failover"},
 }

@@ -2,68 +2,87 @@ package spec
 
 import "fmt"
 
-// demand is what a reader on i that accepts the bound may demand now: nothing
+// demands is what a reader on i that accepts the bound may demand now: nothing
 // older than what was acknowledged longer ago than the bound (promise 1), and on
 // the writer's instance nothing older than its own (promise 3).
-//
-// What the server has lost is owed again from its repetition on (promise 8);
-// in strict mode it never ceases to be owed.
-func (s *state) demand(i int) int8 {
-	need := s.inst[i].own
-	for v, c := range s.changes {
-		if c.overdue() && (!c.lost || s.left.strict) {
-			need = max(need, int8(v))
-		}
+func (s *state) demands(i int) demand {
+	if s.watch == before {
+		return s.inst[i].own
 	}
-	return need
+	return demand{}.and(s.watched, s.changes[s.watched].op)
 }
 
-// bypass is what a reader that skips L1 may demand now (promise 2): what a lost
-// change took away it may meet within the bound.
-func (s *state) bypass() int8 {
-	need := int8(0)
+// bypass is what a reader that skips L1 may demand (promise 2).
+func (s *state) bypass() (d demand) {
 	for v, c := range s.changes {
-		if c.promised() || c.overdue() && s.left.strict {
-			need = max(need, int8(v))
+		if c.acked && !c.lost {
+			d = d.and(int8(v), c.op)
 		}
 	}
-	return need
+	return d
+}
+
+// breaks reports whether the version that a flight has found is too old for d.
+func (f *flight) breaks(d demand) bool {
+	if f.standIn {
+		return f.version < d.standIn
+	}
+	return f.version < d.fresh
 }
 
 // broken names the promise that a state breaks, if it does.
 func broken(s *state, m mutant) string {
-	for i := range s.inst {
-		in := &s.inst[i]
-		e := in.entry
-		if e.there && in.believes(e.epoch, e.stamp, e.age, m) && e.version < s.demand(i) {
-			if e.version < in.own {
-				return fmt.Sprintf("own writes: L1 of %d answers version %d, made %d itself", i, e.version, in.own)
-			}
-			return fmt.Sprintf("bounded staleness: L1 of %d answers version %d, owes %d", i, e.version, s.demand(i))
-		}
-	}
 	for f := range s.flights {
-		if fl := &s.flights[f]; fl.at == loaded && fl.version < fl.need {
-			if fl.fromData {
-				return fmt.Sprintf("past L1: flight %d found version %d, owes %d", f, fl.version, fl.need)
-			}
-			return fmt.Sprintf("joined: flight %d loaded version %d, owes %d", f, fl.version, fl.need)
+		if fl := &s.flights[f]; fl.at == loaded && fl.breaks(fl.need) {
+			return fmt.Sprintf("past L1, or joined: flight %d answers version %d, owes %d", f, fl.version, fl.need)
 		}
 	}
-	return staleFill(s)
+	if s.watch == after {
+		return ""
+	}
+	promise := "bounded staleness"
+	if s.watch == before {
+		promise = "own writes"
+	}
+	for i := range s.inst {
+		in, d := &s.inst[i], s.demands(i)
+		if e := in.entry; e.there && e.version < d.fresh && s.believes(in, e.epoch, e.stamp, e.age, m) {
+			return fmt.Sprintf("%s: L1 of %d answers version %d, owes %d", promise, i, e.version, d.fresh)
+		}
+		if f := in.boarding - 1; f >= 0 && s.flights[f].at == loaded && s.flights[f].breaks(d) && s.joinable(in, m) {
+			return fmt.Sprintf("%s: who joins flight %d gets version %d, is owed %d", promise, f, s.flights[f].version, d)
+		}
+	}
+	if s.watch == before {
+		return staleFill(s)
+	}
+	return ""
 }
 
-// staleFill is promise 4 for Redis: what it holds in this epoch is no older than
-// what was acknowledged.
+// overtook reports whether a version is older than what was acknowledged, though the
+// server may have lost that since.
+func (s *state) overtook(version int8) bool {
+	for v, c := range s.changes {
+		if c.acked && version < int8(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// staleFill is promise 4 for Redis: no fill writes what is older than what was
+// acknowledged, and what Redis holds in this epoch is no older either.
 func staleFill(s *state) string {
 	r := &s.server
+	if s.late {
+		return fmt.Sprintf("stale fill: version %d comes late", r.value.version)
+	}
 	if r.value.kind != data || !r.known || r.recordID != r.id || r.value.epoch != r.epoch {
 		return "" // overtaken judges values of earlier epochs
 	}
-	for v, c := range s.changes {
-		if c.promised() && r.value.version < int8(v) {
-			return fmt.Sprintf("stale fill: Redis holds version %d after %d was acknowledged", r.value.version, v)
-		}
+	d := s.bypass()
+	if r.value.version < d.standIn || r.value.version < d.fresh && !r.value.expired {
+		return fmt.Sprintf("stale fill: Redis holds version %d, owes %d", r.value.version, d)
 	}
 	return ""
 }
