@@ -40,6 +40,9 @@ type Epoch struct {
 	stripes []atomic.Uint64
 	tags    []atomic.Uint64 // floors of tags, by the hashes of their names
 
+	before      atomic.Pointer[Epoch] // the epoch that this one succeeded
+	beforeUntil Instant               // when that is of no more use
+
 	_    [64]byte // the fields above are read by every hit, seen is written by every miss
 	seen atomic.Uint64
 }
@@ -158,9 +161,31 @@ func (e *Epoch) TagsBelieve(stamp Stamp, tags []uint64) bool {
 	return true
 }
 
-// Inherit raises the floors of an ended epoch to those of the one before it,
-// which must have as many stripes.
-func (e *Epoch) Inherit(before *Epoch) {
+// Succeed makes e, which nobody else knows yet, the successor of another epoch. That one
+// ends; its last floors, and those of the ones before it that are still of use, can be
+// asked for until then. They hang on the new epoch, since a reader that has a ticket of
+// it may meet values of the old one at once.
+func (e *Epoch) Succeed(old *Epoch, until Instant) {
+	old.End()
+	if older := old.Before(Now()); older != nil {
+		old.inherit(older)
+	}
+	old.before.Store(nil) // or all epochs there ever were would stay in memory
+	e.before.Store(old)
+	e.beforeUntil = until
+}
+
+// Before returns the epoch that e succeeded, or nil if it is of no more use at now.
+func (e *Epoch) Before(now Instant) *Epoch {
+	if before := e.before.Load(); before != nil && now < e.beforeUntil {
+		return before
+	}
+	return nil
+}
+
+// inherit raises the floors of an ended epoch to those of the one before it, which must
+// have as many stripes.
+func (e *Epoch) inherit(before *Epoch) {
 	raise(&e.last, before.last.Load())
 	for i := range e.stripes {
 		raise(&e.stripes[i], before.stripes[i].Load())

@@ -156,22 +156,31 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// TestLastFloor: what an ended epoch had invalidated can still be told.
-func TestLastFloor(t *testing.T) {
-	first, second := NewEpoch("1", StampOf(1), 64), NewEpoch("2", StampOf(20), 64)
-	first.Raise(3, StampOf(10))
-	first.End()
-	first.RaiseAll(StampOf(15))
-	second.RaiseAll(StampOf(25))
-	second.End()
-	second.End()
-	second.Inherit(first)
-	if first.LastFloor(3) != StampOf(10) || second.LastFloor(3) != StampOf(25) {
-		t.Fatalf("last floors %d and %d", first.LastFloor(3).Seq(), second.LastFloor(3).Seq())
-	}
-	if !first.Ended() || first.Floor(4) != ended {
-		t.Fatal("the epoch did not stay ended")
-	}
+// TestSucceed: what the epochs before had invalidated can still be told, for a while.
+func TestSucceed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second, third := NewEpoch("1", StampOf(1), 64), NewEpoch("2", StampOf(20), 64), NewEpoch("3", StampOf(30), 64)
+		first.Raise(3, StampOf(10))
+		first.RaiseTag(5, StampOf(11))
+		second.Succeed(first, Now().Add(time.Minute))
+		first.RaiseAll(StampOf(15))
+		if p := second.Before(Now()); p != first || p.LastFloor(3) != StampOf(10) || !first.Ended() || first.Floor(4) != ended {
+			t.Fatalf("before it: %+v", p)
+		}
+		second.Raise(4, StampOf(25))
+		third.Succeed(second, Now().Add(time.Minute))
+		p := third.Before(Now())
+		if p != second || p.LastFloor(3) != StampOf(20) || p.LastFloor(4) != StampOf(25) || p.TagsBelieve(StampOf(10), []uint64{5}) {
+			t.Fatalf("last floors %d and %d", p.LastFloor(3).Seq(), p.LastFloor(4).Seq())
+		}
+		if second.Before(Now()) != nil {
+			t.Fatal("epochs long gone stay in memory")
+		}
+		time.Sleep(time.Minute)
+		if third.Before(Now()) != nil {
+			t.Fatal("the epoch before is still of use")
+		}
+	})
 }
 
 func TestHitAllocatesNothing(t *testing.T) {

@@ -50,19 +50,16 @@ func (t *Tiers[V]) Distrust(shard int, seq uint64) {
 
 // Renew begins a new epoch: nothing in L1 is believed any more, and what this
 // instance invalidated lately is sent again, since it may be what was lost.
+//
+// The new epoch is published last: whoever has a ticket of it must find the rest done.
 func (t *Tiers[V]) Renew(shard int, r l2.Record) {
 	s := t.shards[shard]
-	stamp := l1.StampOf(r.Seq)
-	old := s.epoch.Load()
+	old, next := s.epoch.Load(), l1.NewEpoch(r.Epoch, l1.StampOf(r.Seq), s.stripes)
 	s.outbox.renew(r.Epoch)
-	s.epoch.Store(l1.NewEpoch(r.Epoch, stamp, s.stripes))
+	next.Succeed(old, l1.Now().Add(s.window))
 	s.markers.forget(r.Seq)
 	s.life.Store(0)
-	old.End()
-	if p := s.prior.Load(); p != nil && l1.Now() < p.until {
-		old.Inherit(p.epoch)
-	}
-	s.prior.Store(&prior{epoch: old, until: l1.Now().Add(s.window)})
+	s.epoch.Store(next)
 	if old.ID() == "" {
 		return
 	}

@@ -45,7 +45,7 @@ type known[V any] struct {
 }
 
 func knownOf[V any](e *l1.Entry[V], hash uint64) known[V] {
-	k := known[V]{Ticket: Ticket{e.Epoch, hash, e.Stamp, e.Born}, value: e.Value, has: true, source: FromL1,
+	k := known[V]{Ticket: Ticket{Epoch: e.Epoch, Hash: hash, Stamp: e.Stamp, Born: e.Born}, value: e.Value, has: true, source: FromL1,
 		expires: e.Expires, gone: e.Gone()}
 	if r := e.Rare; r != nil {
 		k.has, k.validator, k.tags, k.soft = r.Err == nil, r.Validator, r.Tags, r.Soft
@@ -97,6 +97,7 @@ func (t *Tiers[V]) load(ctx context.Context, q Query[V], g grant[V]) (Answer[V],
 	}
 	t.counters.loads.Add(1)
 	began := l1.Now()
+	g.Born = began // the source is asked now; what Redis said of it is older
 	loaded, err := q.Load(ctx, q.Key, Old[V]{g.old.value, g.old.has, g.old.validator})
 	c := content[V]{value: loaded.Value, validator: loaded.Validator, tags: loaded.Tags, cost: l1.Now().Sub(began)}
 	switch {

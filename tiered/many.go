@@ -26,7 +26,7 @@ func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Fou
 		return a, Unavailable
 	}
 	g := grant[V]{Ticket: q.Ticket}
-	g.Born = l1.Now()
+	g.Born = t.born(q.Ticket, l1.Now())
 	reply, err := t.l2.Read(ctx, q.Key, "", time.Duration(0))
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -87,6 +87,7 @@ func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, rest []stri
 			continue
 		}
 		grant := grant[V]{Ticket: q.Ticket, record: g.Record}
+		grant.Born = t.born(q.Ticket, q.Ticket.Born)
 		grant.Stamp = max(grant.Stamp, l1.StampOf(g.Record.Seq))
 		if a, ok := t.plain(s, q, &grant, g.Values[i]); ok {
 			found(key, a)
@@ -105,7 +106,7 @@ func (t *Tiers[V]) plain(s *shard, q Query[V], g *grant[V], data []byte) (a Answ
 	h, v, err := t.open(l2.Reply{State: l2.Present, Data: data})
 	left := t.left(s, h)
 	good, known := t.tagsBelieve(s, g, h)
-	if err != nil || h.Expired || left <= 0 || t.overtaken(s, g, h) || !good || !known {
+	if err != nil || h.Expired || left <= 0 || t.overtaken(g, h) || !good || !known {
 		return a, false
 	}
 	t.counters.l2Hits.Add(1)

@@ -195,7 +195,7 @@ func (t *Tiers[V]) ask(ctx context.Context, s *shard, q Query[V], g *grant[V]) (
 		t.giveBack(q.Key, g, 0)
 		return reply, false
 	}
-	g.Born, g.record = born, reply.Record
+	g.Born, g.record = t.born(q.Ticket, born), reply.Record
 	g.Stamp = max(g.Stamp, l1.StampOf(reply.Record.Seq))
 	return reply, true
 }
@@ -207,8 +207,16 @@ func (t *Tiers[V]) ask(ctx context.Context, s *shard, q Query[V], g *grant[V]) (
 // The number is noted before the outbox is asked once more. A change that fails
 // meanwhile is entered there before it fences, so either we find it, or its
 // fence comes after our number and above our stamp.
+//
+// In strict mode the reply must not be what a failover has brought back either. The
+// record tells of that only up to what was seen when the ticket was given; so the
+// newest proof of then must be within the bound. A later proof would not do: the record
+// may be behind what that one covers.
 func (t *Tiers[V]) trusts(s *shard, q Query[V], reply l2.Reply) bool {
 	e := q.Ticket.Epoch
+	if t.cfg.Strict && l1.Now().Sub(q.Ticket.Proven) > t.cfg.MaxStaleness {
+		return false
+	}
 	if !reply.Known || reply.Record.Epoch != e.ID() || reply.Record.Seq < q.Ticket.Stamp.Seq() {
 		if !reply.Known {
 			t.faults.note("record", errors.New("the shard's record in Redis is missing or cannot be read"))
@@ -220,12 +228,22 @@ func (t *Tiers[V]) trusts(s *shard, q Query[V], reply l2.Reply) bool {
 	return !s.outbox.holds(q.Key)
 }
 
+// born returns when a value that was read from Redis at read may be said to have been
+// current. In strict mode Redis proves nothing by itself: it is as old as the proof
+// that Redis had lost nothing.
+func (t *Tiers[V]) born(ticket Ticket, read l1.Instant) l1.Instant {
+	if t.cfg.Strict {
+		return min(read, ticket.Proven)
+	}
+	return read
+}
+
 // found makes of a value in L2 what it is good for: an answer (done), an old value
 // that somebody else refreshes (claimant is the token), or one that we have to
 // replace, by a lease or claim if the grant has its token.
 func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V], reply l2.Reply) (a Answer[V], claimant string, done bool) {
 	h, v, err := t.open(reply)
-	if err != nil || t.overtaken(s, g, h) || !t.askTags(ctx, s, g, h) {
+	if err != nil || t.overtaken(g, h) || !t.askTags(ctx, s, g, h) {
 		if err != nil {
 			t.faults.note("value", err)
 		}
@@ -298,7 +316,7 @@ func (t *Tiers[V]) open(reply l2.Reply) (h codec.Header, v V, err error) {
 // overtaken reports whether a value was born before something that took it
 // away: a clear, or, when data was lost since, an invalidation that this
 // instance saw and Redis forgot.
-func (t *Tiers[V]) overtaken(s *shard, g *grant[V], h codec.Header) bool {
+func (t *Tiers[V]) overtaken(g *grant[V], h codec.Header) bool {
 	if h.Birth < g.record.Cleared {
 		return true
 	}
@@ -309,9 +327,9 @@ func (t *Tiers[V]) overtaken(s *shard, g *grant[V], h codec.Header) bool {
 		t.counters.refusedValues.Add(1)
 		return true
 	}
-	p := s.prior.Load()
-	if p != nil && l1.Now() < p.until && (l1.StampOf(h.Birth) < p.epoch.LastFloor(g.Hash) ||
-		!p.epoch.TagsBelieve(l1.StampOf(h.Birth), t.hashes(h.Tags))) {
+	birth := l1.StampOf(h.Birth)
+	p := g.Epoch.Before(l1.Now())
+	if p != nil && (birth < p.LastFloor(g.Hash) || !p.TagsBelieve(birth, t.hashes(h.Tags))) {
 		t.counters.refusedValues.Add(1)
 		return true
 	}

@@ -17,20 +17,14 @@ import (
 // born before it are not believed. Errors are those of [Tiers.Invalidate].
 func (t *Tiers[V]) InvalidateTags(ctx context.Context, tags []string) error {
 	return t.everyShard(func(i int, s *shard) error {
-		fence := func() {
-			for _, tag := range tags {
-				hash := t.l1.Hash(tag)
-				s.lift(func(e *l1.Epoch) { e.FenceTag(hash) })
-			}
-		}
-		fence()
+		t.fenceTags(s, tags)
 		for rest := tags; t.l2 != nil && len(rest) > 0; {
 			part := rest[:min(len(rest), l2.MaxKeys)]
 			record, err := t.send(func() (l2.Record, error) { return t.l2.InvalidateTags(ctx, i, part) })
 			if err != nil {
 				t.counters.failedChanges.Add(1)
 				s.outbox.fail(items(tagItem, rest))
-				fence() // after they were entered, as with keys
+				t.fenceTags(s, rest) // after they were entered, as with keys
 				return err
 			}
 			t.landedTags(s, part, record)
@@ -40,19 +34,27 @@ func (t *Tiers[V]) InvalidateTags(ctx context.Context, tags []string) error {
 	})
 }
 
+func (t *Tiers[V]) fenceTags(s *shard, tags []string) {
+	for _, tag := range tags {
+		hash := t.l1.Hash(tag)
+		s.lift(func(e *l1.Epoch) { e.FenceTag(hash) })
+	}
+}
+
 func (t *Tiers[V]) landedTags(s *shard, tags []string, record l2.Record) {
 	for _, tag := range tags {
 		hash := t.l1.Hash(tag)
 		s.lift(func(e *l1.Epoch) { e.RaiseTag(hash, l1.StampOf(record.Seq)) })
 	}
-	t.noteLanded(s, items(tagItem, tags), record)
+	if !t.noteLanded(s, items(tagItem, tags), record) {
+		t.fenceTags(s, tags)
+	}
 }
 
 // Clear takes all values away. Errors are those of [Tiers.Invalidate].
 func (t *Tiers[V]) Clear(ctx context.Context) error {
 	return t.everyShard(func(i int, s *shard) error {
-		fence := func() { s.lift(func(e *l1.Epoch) { e.FenceAll() }) }
-		fence()
+		t.fenceAll(s)
 		if t.l2 == nil {
 			return nil
 		}
@@ -60,7 +62,7 @@ func (t *Tiers[V]) Clear(ctx context.Context) error {
 		if err != nil {
 			t.counters.failedChanges.Add(1)
 			s.outbox.fail([]string{everything})
-			fence()
+			t.fenceAll(s)
 			return err
 		}
 		t.cleared(s, record)
@@ -68,9 +70,13 @@ func (t *Tiers[V]) Clear(ctx context.Context) error {
 	})
 }
 
+func (t *Tiers[V]) fenceAll(s *shard) { s.lift(func(e *l1.Epoch) { e.FenceAll() }) }
+
 func (t *Tiers[V]) cleared(s *shard, record l2.Record) {
 	s.lift(func(e *l1.Epoch) { e.RaiseAll(l1.StampOf(record.Seq)) })
-	t.noteLanded(s, []string{everything}, record)
+	if !t.noteLanded(s, []string{everything}, record) {
+		t.fenceAll(s)
+	}
 }
 
 // everyShard runs f for all shards at once.

@@ -10,15 +10,18 @@ import (
 // was the newest change that this instance had seen. It is taken before
 // anything is read. The zero Ticket is not valid.
 type Ticket struct {
-	Epoch *l1.Epoch
-	Hash  uint64
-	Stamp l1.Stamp
-	Born  l1.Instant
+	Epoch  *l1.Epoch
+	Hash   uint64
+	Stamp  l1.Stamp
+	Born   l1.Instant
+	Proven l1.Instant // when the newest proof was sent, as of then
 }
 
 // NewTicket returns the ticket of a read that begins now.
 func NewTicket(epoch *l1.Epoch, hash uint64) Ticket {
-	return Ticket{Epoch: epoch, Hash: hash, Stamp: epoch.Seen(), Born: l1.Now()}
+	// The proof first: what it covers had been seen when it was given.
+	proven := epoch.Proven()
+	return Ticket{Epoch: epoch, Hash: hash, Stamp: epoch.Seen(), Born: l1.Now(), Proven: proven}
 }
 
 // Again returns the ticket of a read of the same key that begins now, unless the epoch

@@ -150,18 +150,10 @@ type shard struct {
 	stripes int
 	window  time.Duration
 	epoch   atomic.Pointer[l1.Epoch]
-	prior   atomic.Pointer[prior]
 	behind  atomic.Int64 // this process's monotonic clock to the server's, in microseconds
 	life    atomic.Int64 // that markers of tags are known to be kept for
 	outbox  outbox
 	markers markers
-}
-
-// prior is an epoch that has ended, kept for as long as values of it may be
-// met that an invalidation should have taken away.
-type prior struct {
-	epoch *l1.Epoch
-	until l1.Instant
 }
 
 func newShard(index, shards int, window time.Duration) *shard {

@@ -252,14 +252,20 @@ func (t *Tiers[V]) landed(s *shard, keys []string, record l2.Record) {
 		hash := t.l1.Hash(key)
 		s.lift(func(e *l1.Epoch) { e.Raise(hash, stamp) })
 	}
-	t.noteLanded(s, items(keyItem, keys), record)
+	if !t.noteLanded(s, items(keyItem, keys), record) {
+		t.fence(s, keys)
+	}
 }
 
-// noteLanded remembers what a failover may still lose.
-func (t *Tiers[V]) noteLanded(s *shard, items []string, record l2.Record) {
-	if !s.outbox.land(items, record.Epoch) {
-		t.bus.Kick()
+// noteLanded remembers what a failover may still lose. It reports false if the change
+// landed in an epoch that this instance does not follow: its number then says nothing
+// here, and what it concerns is to be fenced once more.
+func (t *Tiers[V]) noteLanded(s *shard, items []string, record l2.Record) bool {
+	if s.outbox.land(items, record.Epoch) {
+		return true
 	}
+	t.bus.Kick()
+	return false
 }
 
 // failed enters the keys in the outbox, and fences them again: reads that

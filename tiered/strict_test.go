@@ -1,0 +1,106 @@
+package tiered
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache/codec"
+	"github.com/nearcache/nearcache/internal/redistest"
+	"github.com/nearcache/nearcache/l1"
+	"github.com/nearcache/nearcache/l2"
+)
+
+// strictly opens tiers in strict mode, with a value of "k" in L2.
+func strictly(t *testing.T) *Tiers[string] {
+	t.Helper()
+	tiers, err := Open(Config[string]{
+		Name: "test", Redis: redistest.Start(t).Client(t), Codec: codec.String(), Strict: true, Shards: 1,
+		MaxBytes: 1 << 20, MaxValueBytes: 1 << 20, MaxStaleness: 2 * time.Second, LoadTimeout: time.Second,
+		RedisTimeout: 10 * time.Second, RecoveryWindow: time.Minute, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tiers.Close() })
+	if err := tiers.Set(context.Background(), map[string]string{"k": "v"}, TTL{L1: -1, L2: time.Minute}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return tiers
+}
+
+func lookAt(tiers *Tiers[string], ticket Ticket) (Answer[string], Found) {
+	return tiers.Look(context.Background(), Query[string]{Key: "k", Bound: time.Second, Ticket: ticket, TTL: TTL{L1: time.Minute, L2: time.Minute}})
+}
+
+// TestStrictNeedsAProof: Redis is believed only if it was proven, as of the ticket, to
+// have lost nothing.
+func TestStrictNeedsAProof(t *testing.T) {
+	tiers := strictly(t)
+	ticket := tiers.Ticket("k")
+	if a, found := lookAt(tiers, ticket); found != Value || a.Value != "v" {
+		t.Fatalf("with a proof: %q, %v", a.Value, found)
+	}
+	ticket.Proven = l1.Never
+	if a, found := lookAt(tiers, ticket); found != Unavailable {
+		t.Fatalf("without a proof: %q, %v", a.Value, found)
+	}
+}
+
+// TestStrictReadsProveNothing: what is read from Redis is as old as the proof.
+func TestStrictReadsProveNothing(t *testing.T) {
+	tiers := strictly(t)
+	ticket := tiers.Ticket("k")
+	ticket.Proven = ticket.Born.Add(-time.Second)
+	if _, found := lookAt(tiers, ticket); found != Value {
+		t.Fatalf("found %v", found)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if e, saw := tiers.l1.Get("k", time.Hour); saw == l1.Hit {
+			if e.Born > ticket.Proven {
+				t.Fatalf("born %v after the proof", e.Born.Sub(ticket.Proven))
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("never kept")
+		}
+	}
+}
+
+// TestTicketsTakeTheProofFirst: a proof that comes while a ticket is given may cover
+// more than the ticket has seen.
+func TestTicketsTakeTheProofFirst(t *testing.T) {
+	done := make(chan struct{})
+	epoch := l1.NewEpoch("e", 1, 64)
+	go func() {
+		defer close(done)
+		for n := l1.Instant(2); n < 200_000; n++ { // as Apply and Prove do it
+			epoch.See(l1.Stamp(n))
+			epoch.Prove(n)
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		if k := NewTicket(epoch, 7); k.Proven > l1.Instant(k.Stamp) {
+			t.Fatalf("a ticket of stamp %d has the proof of %d", k.Stamp, k.Proven)
+		}
+	}
+}
+
+// TestLandedElsewhereIsFenced: the number of a change that landed in another epoch says nothing
+// here, so what it concerns is fenced again.
+func TestLandedElsewhereIsFenced(t *testing.T) {
+	tiers := strictly(t)
+	s := tiers.shards[0]
+	before := s.epoch.Load().Seen()
+	tiers.landed(s, []string{"k"}, l2.Record{Seq: 1, Epoch: "feedfeedfeedfeed"})
+	if floor := s.epoch.Load().Floor(tiers.l1.Hash("k")); floor <= before {
+		t.Fatalf("floor %d, seen %d before", floor, before)
+	}
+}
