@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -29,47 +33,63 @@ func startContainer(t testing.TB) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), settling)
+	defer cancel()
 	name := RemoveAtEnd(t)
-	if _, err := docker(time.Minute, "run", "--detach", "--name", name, "--publish", "127.0.0.1::6379",
+	if _, err := Docker(ctx, nil, "run", "--detach", "--name", name, "--publish", "127.0.0.1::6379",
 		image, "--save", "", "--appendonly", "no", "--protected-mode", "no"); err != nil {
 		return nil, err
 	}
-	addr, err := docker(time.Minute, "port", name, "6379/tcp")
+	addr, err := Docker(ctx, nil, "port", name, "6379/tcp")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{addr: addr, real: true}
-	ctx, cancel := context.WithTimeout(context.Background(), settling)
-	defer cancel()
-	client := s.Client(t)
-	return s, until(ctx, func() error { return client.Ping(ctx).Err() })
+	return &Server{addr: addr, real: true}, Answering(ctx, addr)
 }
 
-// findImage returns an image that the engine has, or has pulled within a minute.
-var findImage = sync.OnceValues(func() (string, error) {
-	if _, err := docker(5*time.Second, "version", "--format", "{{.Server.Version}}"); err != nil {
-		return "", err
-	}
-	image, local := os.Getenv("NEARCACHE_REDIS_IMAGE"), ""
-	if image == "" {
-		image, local = DefaultImage, LocalImage
-	}
-	for _, ref := range []string{image, local} {
-		if _, err := docker(5*time.Second, "image", "inspect", ref); ref != "" && err == nil {
-			return ref, nil
+// Answering returns when the server at addr answers, or an error when ctx ends.
+func Answering(ctx context.Context, addr string) error {
+	c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
+	defer c.Close()
+	return until(ctx, func() error {
+		conn, err := net.DialTimeout("tcp", addr, time.Second) // go-redis logs each dial that fails
+		if err != nil {
+			return err
 		}
+		conn.Close()
+		return c.Ping(ctx).Err()
+	})
+}
+
+// findImage returns an image that the engine has or can pull.
+var findImage = sync.OnceValues(func() (string, error) {
+	ctx := context.Background()
+	if image := os.Getenv("NEARCACHE_REDIS_IMAGE"); image != "" {
+		return image, HaveImage(ctx, image)
 	}
-	_, err := docker(time.Minute, "pull", "--quiet", image)
-	return image, err
+	if _, err := Docker(ctx, nil, "image", "inspect", LocalImage); err == nil {
+		return LocalImage, nil
+	}
+	return DefaultImage, HaveImage(ctx, DefaultImage)
 })
 
-// docker runs the command line of the engine and returns what it printed.
-func docker(timeout time.Duration, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+// HaveImage makes sure that the engine has an image: it may pull it for a minute.
+func HaveImage(ctx context.Context, image string) error {
+	if _, err := Docker(ctx, nil, "image", "inspect", image); err == nil {
+		return nil
+	}
+	_, err := Docker(ctx, nil, "pull", "--quiet", image)
+	return err
+}
+
+// Docker runs the command line of the engine, for a minute at most, and returns
+// what it printed.
+func Docker(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var stderr strings.Builder
 	cmd := exec.CommandContext(ctx, "docker", args...)
-	cmd.Stderr = &stderr
+	cmd.Stdin, cmd.Stderr = stdin, &stderr
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("docker %s: %w %s", args[0], err, strings.TrimSpace(stderr.String()))

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // onlyDocker hides redis-server, and skips the test, or with
@@ -64,7 +63,7 @@ func TestOrphan(t *testing.T) {
 	if os.Getenv(orphan) == "1" {
 		name := RemoveAtEnd(t)
 		image, _ := findImage()
-		if _, err := docker(time.Minute, "run", "--detach", "--name", name, image); err != nil {
+		if _, err := Docker(context.Background(), nil, "run", "--detach", "--name", name, image); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("container", name)
@@ -82,7 +81,7 @@ func TestOrphan(t *testing.T) {
 	}
 	name = strings.TrimSpace(name)
 	eventually(t, func() error {
-		left, err := docker(5*time.Second, "ps", "--all", "--quiet", "--filter", "name="+name)
+		left, err := Docker(context.Background(), nil, "ps", "--all", "--quiet", "--filter", "name="+name)
 		if err == nil && left != "" {
 			err = fmt.Errorf("container %s is still there", name)
 		}
