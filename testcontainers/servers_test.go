@@ -9,13 +9,15 @@ import (
 	"github.com/nearcache/nearcache/testcontainers"
 )
 
+var kinds = map[string]func(context.Context, testing.TB) *testcontainers.Servers{
+	"Redis": testcontainers.Redis, "Valkey": testcontainers.Valkey,
+	"Cluster": testcontainers.Cluster, "Sentinel": testcontainers.Sentinel,
+}
+
 // TestCaches: two instances of a cache on each kind of servers. One fills L2 and
 // the other reads it; a change by one takes the value from L1 of the other.
 func TestCaches(t *testing.T) {
-	for name, start := range map[string]func(context.Context, testing.TB) *testcontainers.Servers{
-		"Redis": testcontainers.Redis, "Valkey": testcontainers.Valkey,
-		"Cluster": testcontainers.Cluster, "Sentinel": testcontainers.Sentinel,
-	} {
+	for name, start := range kinds {
 		t.Run(name, func(t *testing.T) { testCaches(t, start(t.Context(), t)) })
 	}
 }
