@@ -14,8 +14,9 @@ const LogPage = 1000
 // first, and at most [LogPage] of them.
 func (s *Store) Log(ctx context.Context, shard int, after uint64) ([]string, error) {
 	var cmd *redis.XMessageSliceCmd
-	err := s.do(ctx, func(p redis.Pipeliner) {
-		cmd = p.XRangeN(ctx, s.space.shards[shard].log, "("+strconv.FormatUint(after, 10)+"-0", "+", LogPage)
+	log := s.space.shards[shard].log
+	err := s.do(ctx, log, func(p redis.Pipeliner) {
+		cmd = p.XRangeN(ctx, log, "("+strconv.FormatUint(after, 10)+"-0", "+", LogPage)
 	})
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 var ErrUnavailable = errors.New("redis is unavailable, not asked")
 
 const (
-	// pipelines is how many may be under way at once. A few overlap the server's
+	// pipelines is how many may be under way to a server at once. A few overlap the server's
 	// work with ours; many would only make each of them smaller.
 	pipelines = 4
 	// pipelined bounds the calls that share one pipeline.
@@ -28,39 +28,41 @@ type call struct {
 	done chan struct{} // closed when the commands carry their replies
 }
 
-// do runs the commands that add queues, together with whatever else waits, and
-// returns when they carry their replies or the budget of one operation is over.
+// do runs the commands that add queues, all of the slot of a Redis key, together
+// with whatever else waits for the same server, and returns when they carry their
+// replies or the budget of one operation is over.
 // The caller must not look at its commands unless do returned nil.
 //
 // The wait is bounded here and not at the socket: go-redis by default ignores
 // the context there, and dials, retries and timeouts are the user's settings. A
 // call that overran is left behind; its pipeline ends by the client's own
 // timeouts, and there are only a few of them, so nothing piles up.
-func (s *Store) do(ctx context.Context, add func(redis.Pipeliner)) error {
-	if s.breaker.open() {
+func (s *Store) do(ctx context.Context, key string, add func(redis.Pipeliner)) error {
+	l := s.lane(ctx, key)
+	if l.breaker.open() {
 		return ErrUnavailable
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, s.timeout, s.overrun)
 	defer cancel()
 	c := &call{ctx: bounded, add: add, done: make(chan struct{})}
 	select {
-	case s.calls <- c:
+	case l.calls <- c:
 	case <-bounded.Done():
-		return s.abandoned(ctx, bounded)
+		return l.abandoned(ctx, bounded)
 	}
 	select {
 	case <-c.done:
 		return nil
 	case <-bounded.Done():
-		return s.abandoned(ctx, bounded)
+		return l.abandoned(ctx, bounded)
 	}
 }
 
 // abandoned tells an overrun, which speaks against Redis, from a caller that
 // left of its own accord, which does not.
-func (s *Store) abandoned(callers, bounded context.Context) error {
+func (l *lane) abandoned(callers, bounded context.Context) error {
 	if callers.Err() == nil {
-		s.breaker.failed()
+		l.breaker.failed()
 	}
 	return context.Cause(bounded)
 }
@@ -68,23 +70,22 @@ func (s *Store) abandoned(callers, bounded context.Context) error {
 // pipeline takes what is waiting, sends it at once and hands out the replies.
 // A lone call goes alone and without delay; calls that arrive meanwhile form
 // the next batch, so batches grow with load by themselves.
-func (s *Store) pipeline() {
-	defer s.running.Done()
+func (s *Store) pipeline(l *lane) {
 	for {
 		select {
 		case <-s.stop:
 			return
-		case first := <-s.calls:
-			s.exec(s.waiting(first))
+		case first := <-l.calls:
+			s.exec(l, l.waiting(first))
 		}
 	}
 }
 
-func (s *Store) waiting(first *call) []*call {
+func (l *lane) waiting(first *call) []*call {
 	batch := append(make([]*call, 0, 8), first)
 	for len(batch) < pipelined {
 		select {
-		case c := <-s.calls:
+		case c := <-l.calls:
 			batch = append(batch, c)
 		default:
 			return batch
@@ -93,7 +94,7 @@ func (s *Store) waiting(first *call) []*call {
 	return batch
 }
 
-func (s *Store) exec(batch []*call) {
+func (s *Store) exec(l *lane, batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	pipe := s.client.Pipeline()
@@ -109,7 +110,7 @@ func (s *Store) exec(batch []*call) {
 		return
 	}
 	_, err := pipe.Exec(ctx)
-	s.breaker.report(err)
+	l.breaker.report(err)
 	for _, c := range sent {
 		close(c.done)
 	}

@@ -46,7 +46,7 @@ type Reply struct {
 func (s *Store) Read(ctx context.Context, key, token string, lease time.Duration) (Reply, error) {
 	k := &s.space.shards[s.Shard(key)]
 	var record, value *redis.StringCmd
-	err := s.do(ctx, func(p redis.Pipeliner) {
+	err := s.do(ctx, k.record, func(p redis.Pipeliner) {
 		record = p.Get(ctx, k.record)
 		if token == "" {
 			value = p.Get(ctx, k.values+key)
@@ -61,7 +61,11 @@ func (s *Store) Read(ctx context.Context, key, token string, lease time.Duration
 	if err := value.Err(); token != "" && err != nil && strings.HasPrefix(err.Error(), "OOM") {
 		return s.Read(ctx, key, "", 0)
 	}
-	return reply(record, value, token != "")
+	r, err := reply(record, value, token != "")
+	if r.State == Held && r.Holder == token {
+		r.State = Leased // a client that retries may have asked twice: waiting for itself would take the whole lease
+	}
+	return r, err
 }
 
 func reply(record, value *redis.StringCmd, leased bool) (r Reply, err error) {
@@ -123,7 +127,7 @@ func (s *Store) Flag(ctx context.Context, key, holder string) (bool, error) {
 func (s *Store) Fill(ctx context.Context, key, token, epoch string, envelope []byte, life time.Duration) (bool, error) {
 	k := &s.space.shards[s.Shard(key)]
 	if guard.Removed(guard.Lease) {
-		err := s.do(ctx, func(p redis.Pipeliner) { p.Set(ctx, k.values+key, envelope, life) })
+		err := s.do(ctx, k.record, func(p redis.Pipeliner) { p.Set(ctx, k.values+key, envelope, life) })
 		return err == nil, err
 	}
 	return succeeded(s.eval(ctx, fillScript, []string{k.values + key, k.record},

@@ -38,9 +38,9 @@ func source(name string) string {
 // because it restarted or somebody flushed its scripts, is sent the source.
 func (s *Store) eval(ctx context.Context, script *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
 	var cmd *redis.Cmd
-	err := s.do(ctx, func(p redis.Pipeliner) { cmd = p.EvalSha(ctx, script.Hash(), keys, args...) })
+	err := s.do(ctx, keys[0], func(p redis.Pipeliner) { cmd = p.EvalSha(ctx, script.Hash(), keys, args...) })
 	if err == nil && unknownScript(cmd.Err()) {
-		err = s.do(ctx, func(p redis.Pipeliner) { cmd = script.Eval(ctx, p, keys, args...) })
+		err = s.do(ctx, keys[0], func(p redis.Pipeliner) { cmd = script.Eval(ctx, p, keys, args...) })
 	}
 	if err != nil {
 		return nil, err

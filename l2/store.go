@@ -33,8 +33,8 @@ type Store struct {
 
 	overrun error
 	tokens  atomic.Uint64
-	breaker breaker
-	calls   chan *call
+	lanes   lanes
+	mapped  atomic.Bool // a cluster client knows where the slots are
 	stop    chan struct{}
 	running sync.WaitGroup
 	closing sync.Once
@@ -48,14 +48,11 @@ func Open(cfg Config) *Store {
 		timeout:  cfg.Timeout,
 		logLen:   cfg.LogLen,
 		overrun:  overrun(cfg.Timeout),
-		calls:    make(chan *call),
 		stop:     make(chan struct{}),
 	}
 	s.space = newSpace(cfg.Name, s.instance, cfg.Shards)
-	s.running.Add(pipelines)
-	for range pipelines {
-		go s.pipeline()
-	}
+	s.lanes.main = s.startLane()
+	s.lanes.to = make(map[string]*lane)
 	return s
 }
 
@@ -91,8 +88,9 @@ func (s *Store) Channels() []string {
 	return names
 }
 
-// Away reports whether the breaker is open: operations fail at once.
-func (s *Store) Away() bool { return s.breaker.open() }
+// Away reports whether the breakers to all servers are open: operations fail at
+// once.
+func (s *Store) Away() bool { return s.lanes.away() }
 
 // ErrShards says that the namespace lives in Redis with another number of
 // shards. Two instances that disagree would not see each other's changes.
@@ -104,7 +102,7 @@ func (s *Store) Agree(ctx context.Context) error {
 	var set *redis.BoolCmd
 	var get *redis.StringCmd
 	key := s.space.agreed()
-	if err := s.do(ctx, func(p redis.Pipeliner) {
+	if err := s.do(ctx, key, func(p redis.Pipeliner) {
 		set = p.SetNX(ctx, key, len(s.space.shards), 0)
 		get = p.Get(ctx, key)
 	}); err != nil {
