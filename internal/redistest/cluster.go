@@ -48,6 +48,37 @@ func (c *Cluster) Client(t testing.TB) *redis.ClusterClient {
 	return client
 }
 
+// MoveSlot moves a hash slot and its keys to another master, as resharding does:
+// key by key, while both serve.
+func (c *Cluster) MoveSlot(t testing.TB, slot int, from, to *Server) {
+	t.Helper()
+	ctx := context.Background()
+	source, target := from.Client(t), to.Client(t)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("moving slot %d from %s to %s: %v", slot, from.addr, to.addr, err)
+		}
+	}
+	leaver, err := source.ClusterMyID(ctx).Result()
+	must(err)
+	heir, err := target.ClusterMyID(ctx).Result()
+	must(err)
+	must(target.Do(ctx, "cluster", "setslot", slot, "importing", leaver).Err())
+	must(source.Do(ctx, "cluster", "setslot", slot, "migrating", heir).Err())
+	for {
+		keys, err := source.ClusterGetKeysInSlot(ctx, slot, 1).Result() // one at a time: most are apart for a while
+		must(err)
+		if len(keys) == 0 {
+			break
+		}
+		must(source.Do(ctx, "migrate", "127.0.0.1", Port(to.addr), keys[0], 0, 1000).Err())
+	}
+	for _, node := range []*redis.Client{target, source} {
+		must(node.Do(ctx, "cluster", "setslot", slot, "node", heir).Err())
+	}
+}
+
 func addrs(servers []*Server) []string {
 	list := make([]string, len(servers))
 	for i, s := range servers {
