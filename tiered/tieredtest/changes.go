@@ -68,6 +68,7 @@ func lateFillIsRefused(t *testing.T, s *suite) {
 	f.hold("k", nil)
 	f.change(t, 1, "k", "new")
 	f.expect(t, 1, "k", "new")
+	f.expect(t, 0, "k", "new", nearcache.SkipL1()) // does not join that load
 	close(answer)
 	if v := <-got; v != "old<nil>" {
 		t.Fatalf("who asked before the change got %s", v)

@@ -2,10 +2,13 @@ package tieredtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nearcache/nearcache"
 	"github.com/redis/go-redis/v9"
@@ -102,6 +105,71 @@ func killedSubscriptionIsRepaired(t *testing.T, s *suite) {
 		f.settled(t, key, "new")
 	}
 	f.kept(t, keys(64)[16:])
+}
+
+// scissors is a hook that fails all commands of a client while it is closed.
+type scissors struct{ closed atomic.Bool }
+
+var errCut = errors.New("tieredtest: the instance is cut off")
+
+func (s *scissors) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (s *scissors) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if s.closed.Load() {
+			cmd.SetErr(errCut)
+			return errCut
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (s *scissors) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !s.closed.Load() {
+			return next(ctx, cmds)
+		}
+		for _, cmd := range cmds {
+			cmd.SetErr(errCut)
+		}
+		return errCut
+	}
+}
+
+// cutOffInstanceKeepsTheBound: one that no heartbeat proves L1 to does not believe
+// it for longer than the bound, and asks the loader. A change that it makes returns
+// an error, and is sent when the servers can be reached again.
+func cutOffInstanceKeepsTheBound(t *testing.T, s *suite) {
+	var cut scissors
+	instances := 0
+	f := s.launch(t, 2, func(c *nearcache.Config[string]) {
+		c.MaxStaleness = 400 * time.Millisecond
+		if instances++; instances == 2 {
+			c.Redis.AddHook(&cut)
+			if _, ok := c.Redis.(*redis.Client); ok { // its WithTimeout forgets hooks
+				c.Redis = struct{ redis.UniversalClient }{c.Redis}
+			}
+		}
+	})
+	for _, key := range []string{"k", "mine"} {
+		f.put(key, "old")
+		f.settled(t, key, "old")
+	}
+	cut.closed.Store(true)
+	s.lose(t, f, "k", "new")
+	eventually(t, "the instance does not believe L1 any more", func() bool {
+		v, _ := f.read(t, 1, "k")
+		return v == "new"
+	})
+	f.put("mine", "new")
+	err := f.caches[1].Invalidate(context.Background(), "mine")
+	if _, ok := errors.AsType[*nearcache.TierError](err); !ok {
+		t.Fatalf("a change that cannot reach the servers: %v, want a *TierError", err)
+	}
+	f.expect(t, 1, "mine", "new")
+	cut.closed.Store(false)
+	f.settled(t, "mine", "new")
+	f.settled(t, "k", "new")
 }
 
 // forgottenScriptsAreSentAgain: nobody notices that the servers forgot the scripts.

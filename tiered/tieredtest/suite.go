@@ -52,6 +52,7 @@ var checks = []struct {
 	{"LateFillIsRefused", lateFillIsRefused},
 	{"LostMessageIsRepaired", lostMessageIsRepaired},
 	{"KilledSubscriptionIsRepaired", killedSubscriptionIsRepaired},
+	{"CutOffInstanceKeepsTheBound", cutOffInstanceKeepsTheBound},
 	{"ForgottenScriptsAreSentAgain", forgottenScriptsAreSentAgain},
 	{"FlushIsSurvived", flushIsSurvived},
 	{"GarbageIsTolerated", garbageIsTolerated},
