@@ -48,6 +48,8 @@ func TestHitAllocatesNothing(t *testing.T) {
 // TestEveryMistakeIsReported: New names each field that is wrong, its value and
 // its bound.
 func TestEveryMistakeIsReported(t *testing.T) {
+	replicas := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, RouteRandomly: true})
+	t.Cleanup(func() { replicas.Close() })
 	redis := launch(t, 0).server.Client(t)
 	for name, c := range map[string]struct {
 		cfg  nearcache.Config[int]
@@ -68,6 +70,7 @@ func TestEveryMistakeIsReported(t *testing.T) {
 		"recovery":      {nearcache.Config[int]{RecoveryWindow: time.Millisecond, Shards: 5000}, []string{"RecoveryWindow is 1ms", "Shards is 5000"}},
 		"other lives":   {nearcache.Config[int]{TTL: nearcache.TTL{L2: 5, Negative: 5}}, []string{"TTL.L2 is 5ns", "TTL.Negative is 5ns"}},
 		"too long":      {nearcache.Config[int]{TTL: nearcache.TTL{L1: 1 << 62}}, []string{"TTL.L1 is"}},
+		"replicas":      {nearcache.Config[int]{Name: "n", Redis: replicas}, []string{"reads from replicas"}},
 		"not a number?": {nearcache.Config[int]{TTLJitter: 5}, []string{"TTLJitter is 5, must be below 1"}},
 	} {
 		cache, err := nearcache.New(c.cfg)

@@ -23,7 +23,8 @@ type Config[V any] struct {
 	Name string
 
 	// Redis is the client of the shared tier; the cache does not close it. Default
-	// nil: L1 only, with the same methods. Redis 7.0 or Valkey 7.2 or later.
+	// nil: L1 only, with the same methods. Redis 7.0 or Valkey 7.2 or later. A cluster
+	// client must read from masters: replicas lag behind what is announced.
 	Redis redis.UniversalClient
 
 	// TTL is how long entries live in each tier.
@@ -191,6 +192,7 @@ func (c *Config[V]) loads() bool { return c.Load != nil || c.LoadItem != nil || 
 func (c Config[V]) validate() error {
 	errs := []error{
 		c.validateName(),
+		c.validateRedis(),
 		within("MaxBytes", c.MaxBytes, 64<<10, 1<<50),
 		within("MaxKeyBytes", c.MaxKeyBytes, 1, 1<<16),
 		within("MaxValueBytes", c.MaxValueBytes, 1, 512<<20),
@@ -219,6 +221,17 @@ func (c Config[V]) validate() error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("nearcache: configuration: %w", err)
+	}
+	return nil
+}
+
+// validateRedis refuses a client whose reads may go to replicas. A record that one
+// replica answers says nothing about a value that another does.
+func (c Config[V]) validateRedis() error {
+	cluster, ok := c.Redis.(*redis.ClusterClient)
+	if ok && cluster.Options().ReadOnly {
+		return errors.New("the Redis client is one of a cluster with ReadOnly, RouteByLatency or RouteRandomly, " +
+			"which reads from replicas: give the cache one that reads from masters")
 	}
 	return nil
 }

@@ -26,59 +26,77 @@ type Beat struct {
 // writes: what it proved before ends at once.
 func (b Beat) Refused() bool { return refusal(b.Err) }
 
-// Heartbeat sends one heartbeat for every shard, in one pipeline per node, and
+// Heartbeat sends one heartbeat for every shard, in one pipeline per server, and
 // returns one answer for each; known has one element a shard. Each is a write:
-// a demoted or isolated master answers reads happily. It bypasses the breaker,
-// and closes it when all shards answer. It returns within the budget.
+// a demoted or isolated master answers reads happily. It bypasses the breakers,
+// and closes that of a server when all its shards answer. It returns within the
+// budget, with the answers of those servers that gave any.
 func (s *Store) Heartbeat(ctx context.Context, known []Known, life time.Duration) []Beat {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, s.overrun)
 	defer cancel()
-	answers := make(chan []Beat, 1)
-	s.running.Go(func() { answers <- s.heartbeat(ctx, known, life) })
-	select {
-	case beats := <-answers:
-		return beats
-	case <-ctx.Done():
-		beats := make([]Beat, len(known))
-		for i := range beats {
-			beats[i].Err = context.Cause(ctx)
+	answers := make(chan answer, len(known)) // what comes too late hinders nobody
+	s.running.Go(func() {
+		for l, shards := range s.byLane(ctx) {
+			s.running.Go(func() { s.heartbeat(ctx, l, shards, known, life, answers) })
 		}
-		return beats
-	}
-}
-
-func (s *Store) heartbeat(ctx context.Context, known []Known, life time.Duration) []Beat {
-	beats, unknown := s.beat(ctx, known, life, func(p redis.Pipeliner, keys []string, args []any) *redis.Cmd {
-		return p.EvalSha(ctx, beatScript.Hash(), keys, args...)
 	})
-	if unknown {
-		beats, _ = s.beat(ctx, known, life, func(p redis.Pipeliner, keys []string, args []any) *redis.Cmd {
-			return beatScript.Eval(ctx, p, keys, args...)
-		})
+	beats := make([]Beat, len(known))
+	for i := range beats {
+		beats[i].Err = s.overrun
 	}
-	for _, b := range beats {
-		if b.Err != nil {
+	for range known {
+		select {
+		case a := <-answers:
+			beats[a.shard] = a.Beat
+		case <-ctx.Done():
 			return beats
 		}
 	}
-	s.breaker.close()
 	return beats
 }
 
-func (s *Store) beat(ctx context.Context, known []Known, life time.Duration,
+// answer is the answer to a heartbeat of a shard.
+type answer struct {
+	shard int
+	Beat
+}
+
+// heartbeat sends those of the shards of one lane.
+func (s *Store) heartbeat(ctx context.Context, l *lane, shards []int, known []Known, life time.Duration, answers chan<- answer) {
+	beats, unknown := s.beat(ctx, shards, known, life, func(p redis.Pipeliner, keys []string, args []any) *redis.Cmd {
+		return p.EvalSha(ctx, beatScript.Hash(), keys, args...)
+	})
+	if unknown {
+		beats, _ = s.beat(ctx, shards, known, life, func(p redis.Pipeliner, keys []string, args []any) *redis.Cmd {
+			return beatScript.Eval(ctx, p, keys, args...)
+		})
+	}
+	alive := true
+	for i, b := range beats {
+		answers <- answer{shards[i], b}
+		alive = alive && b.Err == nil
+	}
+	if alive {
+		l.breaker.close()
+	} else {
+		s.suspect(ctx)
+	}
+}
+
+func (s *Store) beat(ctx context.Context, shards []int, known []Known, life time.Duration,
 	queue func(redis.Pipeliner, []string, []any) *redis.Cmd) (beats []Beat, unknown bool) {
 	pipe := s.client.Pipeline()
-	cmds := make([]*redis.Cmd, len(known))
-	for i, k := range s.space.shards {
-		epoch := known[i].Epoch
+	cmds := make([]*redis.Cmd, len(shards))
+	for i, shard := range shards {
+		k, epoch := s.space.shards[shard], known[shard].Epoch
 		if epoch == "" {
 			epoch = "-"
 		}
 		cmds[i] = queue(pipe, []string{k.record, k.log, k.instance},
-			[]any{nonce(), k.channel, s.logLen, epoch, known[i].Seq, life.Milliseconds()})
+			[]any{nonce(), k.channel, s.logLen, epoch, known[shard].Seq, life.Milliseconds()})
 	}
 	_, _ = pipe.Exec(ctx) // each command carries its own error
-	beats = make([]Beat, len(known))
+	beats = make([]Beat, len(cmds))
 	for i, cmd := range cmds {
 		beats[i] = beatOf(cmd)
 		unknown = unknown || unknownScript(beats[i].Err)

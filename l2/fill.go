@@ -30,7 +30,7 @@ func (s *Store) Flag(ctx context.Context, key, holder string) (bool, error) {
 // is not the same any more.
 func (s *Store) Fill(ctx context.Context, key, token, epoch string, envelope []byte, life time.Duration) (bool, error) {
 	if guard.Removed(guard.Lease) {
-		err := s.do(ctx, s.client.Pipeline().Set(ctx, s.valueKey(key), envelope, life))
+		err := s.do(ctx, s.valueKey(key), s.client.Pipeline().Set(ctx, s.valueKey(key), envelope, life))
 		return err == nil, err
 	}
 	return s.fill(ctx, key, token, epoch, envelope, life, 0)

@@ -13,8 +13,9 @@ const LogPage = 1000
 // Log returns the announcements of shard that are newer than after, oldest
 // first, and at most [LogPage] of them.
 func (s *Store) Log(ctx context.Context, shard int, after uint64) ([]string, error) {
-	cmd := s.client.Pipeline().XRangeN(ctx, s.space.shards[shard].log, "("+strconv.FormatUint(after, 10)+"-0", "+", LogPage)
-	if err := s.do(ctx, cmd); err != nil {
+	log := s.space.shards[shard].log
+	cmd := s.client.Pipeline().XRangeN(ctx, log, "("+strconv.FormatUint(after, 10)+"-0", "+", LogPage)
+	if err := s.do(ctx, log, cmd); err != nil {
 		return nil, err
 	}
 	entries, err := cmd.Result()

@@ -2,6 +2,7 @@ package l2
 
 import (
 	"context"
+	"errors"
 	"unsafe"
 
 	"github.com/redis/go-redis/v9"
@@ -38,9 +39,29 @@ func (s *Store) Group(keys []string) []Group {
 	return groups
 }
 
-// ReadMany gets the records and values of all groups in one pipeline a node. It asks
-// for no leases.
+// ReadMany gets the records and values of all groups, those of one server in one
+// pipeline. It asks for no leases.
 func (s *Store) ReadMany(ctx context.Context, groups []Group) error {
+	byLane := make(map[*lane][]*Group, 1)
+	for i := range groups {
+		l := s.lane(ctx, s.space.shards[groups[i].Shard].record)
+		byLane[l] = append(byLane[l], &groups[i])
+	}
+	errs := make(chan error, len(byLane))
+	for l, groups := range byLane {
+		if len(byLane) == 1 {
+			return s.readMany(ctx, l, groups)
+		}
+		go func() { errs <- s.readMany(ctx, l, groups) }()
+	}
+	var err error
+	for range byLane {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+func (s *Store) readMany(ctx context.Context, l *lane, groups []*Group) error {
 	var cmds []redis.Cmder
 	for _, g := range groups {
 		k := &s.space.shards[g.Shard]
@@ -49,12 +70,12 @@ func (s *Store) ReadMany(ctx context.Context, groups []Group) error {
 			cmds = append(cmds, mget(ctx, k.values, part))
 		}
 	}
-	if err := s.do(ctx, cmds...); err != nil {
+	if _, err := s.doOn(ctx, l, noShard, cmds...); err != nil {
 		return err
 	}
-	for i := range groups {
+	for _, g := range groups {
 		var err error
-		if cmds, err = groups[i].take(cmds); err != nil {
+		if cmds, err = g.take(cmds); err != nil {
 			return err
 		}
 	}

@@ -69,17 +69,21 @@ func newCall() any {
 	return &call{done: make(chan struct{}, 1), timer: timer}
 }
 
-// do runs cmds, together with whatever else waits, and returns when they carry
-// their replies or the budget of one operation is over. The caller must not look
-// at them unless do returned nil.
-func (s *Store) do(ctx context.Context, cmds ...redis.Cmder) error {
-	_, err := s.doAfterRecord(ctx, noShard, cmds...)
+// do runs cmds, all of the slot of a Redis key, together with whatever else waits for
+// the same server, and returns when they carry their replies or the budget of one
+// operation is over. The caller must not look at them unless do returned nil.
+func (s *Store) do(ctx context.Context, key string, cmds ...redis.Cmder) error {
+	_, err := s.doOn(ctx, s.lane(ctx, key), noShard, cmds...)
 	return err
 }
 
-// doAfterRecord is do, and reads the record of shard before it runs cmds.
+// doAfterRecord is do for commands of shard, and reads its record before it runs them.
 func (s *Store) doAfterRecord(ctx context.Context, shard int, cmds ...redis.Cmder) (*sharedRecord, error) {
-	if s.breaker.open() {
+	return s.doOn(ctx, s.lane(ctx, s.space.shards[shard].record), shard, cmds...)
+}
+
+func (s *Store) doOn(ctx context.Context, l *lane, shard int, cmds ...redis.Cmder) (*sharedRecord, error) {
+	if l.breaker.open() {
 		return nil, ErrUnavailable
 	}
 	if ctx.Err() != nil {
@@ -87,7 +91,7 @@ func (s *Store) doAfterRecord(ctx context.Context, shard int, cmds ...redis.Cmde
 	}
 	c := s.calls.Get().(*call)
 	c.cmds, c.shard = append(c.cmds, cmds...), shard
-	if err := s.run(ctx, c); err != nil {
+	if err := s.run(ctx, l, c); err != nil {
 		return nil, err
 	}
 	record := c.record
@@ -98,17 +102,17 @@ func (s *Store) doAfterRecord(ctx context.Context, shard int, cmds ...redis.Cmde
 	return record, nil
 }
 
-func (s *Store) run(ctx context.Context, c *call) error {
-	if ctx.Done() == nil && s.punctual && s.queue.enterAlone() {
-		defer s.queue.leaveAlone()
-		return s.runAlone(c)
+func (s *Store) run(ctx context.Context, l *lane, c *call) error {
+	if ctx.Done() == nil && s.punctual && l.queue.enterAlone() {
+		defer l.queue.leaveAlone()
+		return s.runAlone(l, c)
 	}
-	start, err := s.queue.push(c)
+	start, err := l.queue.push(c)
 	if err != nil {
 		return err
 	}
 	if start {
-		go s.pipeline()
+		go s.pipeline(l)
 	}
 	c.timer.Reset(s.timeout)
 	select {
@@ -117,7 +121,7 @@ func (s *Store) run(ctx context.Context, c *call) error {
 		return c.err
 	case <-c.timer.C:
 		if c.fate.CompareAndSwap(waitedFor, overran) {
-			s.breaker.failed()
+			l.breaker.failed()
 		}
 		return s.overrun
 	case <-ctx.Done():
@@ -127,30 +131,30 @@ func (s *Store) run(ctx context.Context, c *call) error {
 }
 
 // runAlone runs one call on its caller's goroutine.
-func (s *Store) runAlone(c *call) error {
+func (s *Store) runAlone(l *lane, c *call) error {
 	b := s.batch()
 	defer s.batches.Put(b)
 	b.calls = append(b.calls, c)
-	s.exec(b)
+	s.exec(l, b)
 	<-c.done
 	return c.err
 }
 
 // pipeline sends what waits at once and hands out the replies, until nothing waits.
-func (s *Store) pipeline() {
+func (s *Store) pipeline(l *lane) {
 	b := s.batch()
 	defer s.batches.Put(b)
 	for {
 		runtime.Gosched()
 		var start bool
-		if b.calls, start = s.queue.take(b.calls); len(b.calls) == 0 {
+		if b.calls, start = l.queue.take(b.calls); len(b.calls) == 0 {
 			return
 		}
 		if start {
-			go s.pipeline()
+			go s.pipeline(l)
 		}
-		s.exec(b)
-		s.queue.returned()
+		s.exec(l, b)
+		l.queue.returned()
 	}
 }
 
@@ -178,7 +182,7 @@ func (s *Store) batch() *batch {
 }
 
 // exec sends the calls of b that are still waited for, and hands out the replies.
-func (s *Store) exec(b *batch) {
+func (s *Store) exec(l *lane, b *batch) {
 	sent := b.calls[:0]
 	for _, c := range b.calls {
 		if c.fate.Load() != waitedFor {
@@ -191,7 +195,7 @@ func (s *Store) exec(b *batch) {
 		sent = append(sent, c)
 	}
 	if len(sent) > 0 {
-		s.send(b, sent)
+		s.send(l, b, sent)
 	}
 	clear(b.calls)
 	clear(b.cmds)
@@ -199,7 +203,7 @@ func (s *Store) exec(b *batch) {
 	b.calls, b.cmds = b.calls[:0], b.cmds[:0]
 }
 
-func (s *Store) send(b *batch, sent []*call) {
+func (s *Store) send(l *lane, b *batch, sent []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	_ = b.pipe.BatchProcess(ctx, b.cmds...) // only queues them
@@ -209,7 +213,7 @@ func (s *Store) send(b *batch, sent []*call) {
 	}
 	for _, c := range sent {
 		if c.fate.Swap(replied) != overran {
-			s.breaker.report(err)
+			l.breaker.report(err)
 		}
 		if timedOut(c.cmds[len(c.cmds)-1].Err()) {
 			c.err = s.overrun

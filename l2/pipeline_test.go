@@ -68,9 +68,9 @@ func occupy(t *testing.T, s *Store, g *gate, callers *sync.WaitGroup) {
 // waiting blocks until n calls wait for a pipeline.
 func waiting(s *Store, n int) {
 	for {
-		s.queue.mu.Lock()
-		got := len(s.queue.calls)
-		s.queue.mu.Unlock()
+		s.lanes.main.queue.mu.Lock()
+		got := len(s.lanes.main.queue.calls)
+		s.lanes.main.queue.mu.Unlock()
 		if got == n {
 			return
 		}
@@ -218,7 +218,7 @@ func TestOneCallerLeaves(t *testing.T) {
 	if client.Exists(t.Context(), "{test}:v:kept").Val() == 0 {
 		t.Error("the change landed after its caller had left")
 	}
-	if s.breaker.failures.Load() != 0 {
+	if s.lanes.main.breaker.failures.Load() != 0 {
 		t.Error("a caller that left of its own accord was held against Redis")
 	}
 }
@@ -235,9 +235,9 @@ func TestEndedContext(t *testing.T) {
 	if _, err := s.Invalidate(ctx, 0, []string{"k"}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Invalidate: %v, want its context's end", err)
 	}
-	s.queue.mu.Lock()
-	defer s.queue.mu.Unlock()
-	if n := len(s.queue.calls); n != 0 {
+	s.lanes.main.queue.mu.Lock()
+	defer s.lanes.main.queue.mu.Unlock()
+	if n := len(s.lanes.main.queue.calls); n != 0 {
 		t.Fatalf("%d calls wait, want none", n)
 	}
 }
@@ -302,7 +302,7 @@ func TestBudget(t *testing.T) {
 			t.Cleanup(s.Close)
 			t.Cleanup(func() { server.Resume(t) })
 			for _, ctx := range []context.Context{context.Background(), t.Context()} {
-				s.breaker.close()
+				s.lanes.main.breaker.close()
 				var callers sync.WaitGroup
 				for range 50 {
 					callers.Go(func() {
@@ -316,11 +316,11 @@ func TestBudget(t *testing.T) {
 				if !s.Away() {
 					t.Error("nothing was held against Redis")
 				}
-				s.queue.mu.Lock()
-				if s.queue.running > pipelines {
-					t.Errorf("%d pipelines are stuck, want at most %d", s.queue.running, pipelines)
+				s.lanes.main.queue.mu.Lock()
+				if s.lanes.main.queue.running > pipelines {
+					t.Errorf("%d pipelines are stuck, want at most %d", s.lanes.main.queue.running, pipelines)
 				}
-				s.queue.mu.Unlock()
+				s.lanes.main.queue.mu.Unlock()
 			}
 		})
 	}

@@ -58,7 +58,11 @@ func (s *Store) Read(ctx context.Context, key, token string, lease time.Duration
 	if err := value.Err(); token != "" && err != nil && strings.HasPrefix(err.Error(), "OOM") {
 		return s.Read(ctx, key, "", 0)
 	}
-	return reply(record, value, token != "")
+	r, err := reply(record, value, token != "")
+	if r.State == Held && r.Holder == token {
+		r.State = Leased // a client that retries may have asked twice: waiting for itself would take the whole lease
+	}
+	return r, err
 }
 
 func reply(record *sharedRecord, value *redis.StringCmd, leased bool) (r Reply, err error) {

@@ -42,10 +42,10 @@ func source(name string) string {
 func (s *Store) eval(ctx context.Context, script *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
 	p := s.client.Pipeline() // makes the commands; do runs them
 	cmd := p.EvalSha(ctx, script.Hash(), keys, args...)
-	err := s.do(ctx, cmd)
+	err := s.do(ctx, keys[0], cmd)
 	if err == nil && unknownScript(cmd.Err()) {
 		cmd = script.Eval(ctx, p, keys, args...)
-		err = s.do(ctx, cmd)
+		err = s.do(ctx, keys[0], cmd)
 	}
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,8 +33,8 @@ type Store struct {
 
 	punctual bool  // the client ends every operation at its context's deadline
 	overrun  error // of the timeout
-	breaker  breaker
-	queue    queue
+	lanes    lanes
+	mapped   atomic.Bool    // a cluster client knows where the slots are
 	calls    sync.Pool      // of *call
 	batches  sync.Pool      // of *batch
 	running  sync.WaitGroup // heartbeats
@@ -51,6 +52,7 @@ func Open(cfg Config) *Store {
 	if c, ok := cfg.Client.(*redis.Client); ok {
 		s.client, s.punctual = punctual(c, cfg.Timeout), true
 	}
+	s.lanes.main, s.lanes.to = &lane{}, make(map[string]*lane)
 	s.calls.New = newCall
 	s.space = newSpace(cfg.Name, s.instance, cfg.Shards)
 	return s
@@ -70,7 +72,7 @@ func punctual(client *redis.Client, timeout time.Duration) *redis.Client {
 // Close ends what the store started and waits for it: for at most the client's
 // own timeouts where Redis is silent. The client stays open.
 func (s *Store) Close() {
-	s.queue.close()
+	s.lanes.close()
 	s.running.Wait()
 }
 
@@ -89,8 +91,9 @@ func (s *Store) Channels() []string {
 	return names
 }
 
-// Away reports whether the breaker is open: operations fail at once.
-func (s *Store) Away() bool { return s.breaker.open() }
+// Away reports whether the breakers to all servers are open: operations fail at
+// once.
+func (s *Store) Away() bool { return s.lanes.away() }
 
 // ErrShards says that the namespace lives in Redis with another number of
 // shards. Two instances that disagree would not see each other's changes.
@@ -103,7 +106,7 @@ func (s *Store) Agree(ctx context.Context) error {
 	p := s.client.Pipeline()
 	set := p.SetNX(ctx, key, len(s.space.shards), 0)
 	get := p.Get(ctx, key)
-	if err := s.do(ctx, p.Cmds()...); err != nil {
+	if err := s.do(ctx, key, p.Cmds()...); err != nil {
 		return err
 	}
 	if err := set.Err(); err != nil {

@@ -300,3 +300,15 @@ func TestScriptsSurviveAFlush(t *testing.T) {
 		t.Fatal(b.Err)
 	}
 }
+
+// TestOwnLease: a client that retries a command which was carried out finds its
+// own lease.
+func TestOwnLease(t *testing.T) {
+	s, _, _ := open(t, 1)
+	token := s.Token()
+	for range 2 {
+		if r := read(t, s, "k", token); r.State != Leased {
+			t.Fatalf("state %v, want Leased", r.State)
+		}
+	}
+}

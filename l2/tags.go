@@ -14,8 +14,9 @@ const Unreadable = math.MaxUint64
 // Markers returns the sequence number of the newest invalidation of each tag in
 // shard, 0 for a tag that has none, or whose marker was older than any value.
 func (s *Store) Markers(ctx context.Context, shard int, tags []string) ([]uint64, error) {
-	cmd := mget(ctx, s.space.shards[shard].markers, tags)
-	if err := s.do(ctx, cmd); err != nil {
+	k := &s.space.shards[shard]
+	cmd := mget(ctx, k.markers, tags)
+	if err := s.do(ctx, k.record, cmd); err != nil {
 		return nil, err
 	}
 	found, err := cmd.Result()

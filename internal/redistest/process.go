@@ -26,15 +26,22 @@ type process struct {
 // process ends with the test.
 func StartProcess(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return launch(t, func(port string) []string {
+		return append([]string{"--port", port, "--bind", "127.0.0.1",
+			"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", "--dir", t.TempDir()}, args...)
+	})
+}
+
+// launch starts the redis-server binary with what args returns for a port.
+func launch(t testing.TB, args func(port string) []string) *Server {
+	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		noProcess(t)
 	}
 	for range 5 { // another process may take the free port first
-		s := &Server{addr: freeAddr(t), real: true}
-		_, port, _ := net.SplitHostPort(s.addr)
-		s.proc = &process{args: append([]string{path, "--port", port, "--bind", "127.0.0.1",
-			"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", "--dir", t.TempDir()}, args...)}
+		s := &Server{addr: FreeAddrs(t, 1)[0], real: true}
+		s.proc = &process{args: append([]string{path}, args(Port(s.addr))...)}
 		if s.run(t) {
 			t.Cleanup(s.proc.kill)
 			return s
@@ -84,15 +91,12 @@ func StartReplica(t testing.TB, source string) *Server {
 	}
 	r := StartProcess(t, "--replicaof", host, port)
 	c := r.Client(t)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		info, err := c.InfoMap(context.Background(), "replication").Result()
-		if err == nil && info["Replication"]["master_link_status"] == "up" {
-			return r
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("replica at %s is not in step with %s: %v, %v", r.addr, source, info, err)
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), settling)
+	defer cancel()
+	if err := until(ctx, func() error { return following(ctx, c) }); err != nil {
+		t.Fatalf("replica at %s of %s: %v", r.addr, source, err)
 	}
+	return r
 }
 
 func (s *Server) signal(t testing.TB, sig syscall.Signal) {
@@ -142,11 +146,26 @@ func (s *Server) ready() bool {
 	}
 }
 
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(fmt.Errorf("no free loopback port: %w", err))
+// FreeAddrs returns n loopback addresses with ports that are free now.
+func FreeAddrs(t testing.TB, n int) []string {
+	t.Helper()
+	addrs := make([]string, n)
+	for i := range addrs {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(fmt.Errorf("no free loopback port: %w", err))
+		}
+		defer l.Close() // held until all are found, so that none is found twice
+		addrs[i] = l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addrs
+}
+
+// Port returns the port of addr, host:port.
+func Port(addr string) string {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		panic(err) // every address here comes from a listener
+	}
+	return port
 }

@@ -18,8 +18,9 @@ type Server struct {
 }
 
 // Start returns a server, found in this order: NEARCACHE_REDIS (host:port of one
-// that runs), a local redis-server binary on a free port, and else an embedded
-// miniredis with a line that says so. With NEARCACHE_REQUIRE_REAL=1 the
+// that runs), a local redis-server binary on a free port, a container of the image
+// NEARCACHE_REDIS_IMAGE, by default [DefaultImage] or [LocalImage], and else an
+// embedded miniredis with a line that says so. With NEARCACHE_REQUIRE_REAL=1 the
 // last is a failure. The server ends with the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
@@ -29,10 +30,19 @@ func Start(t testing.TB) *Server {
 	if _, err := exec.LookPath("redis-server"); err == nil {
 		return StartProcess(t)
 	}
-	if os.Getenv("NEARCACHE_REQUIRE_REAL") == "1" {
-		t.Fatal("no real Redis: set NEARCACHE_REDIS or install redis-server")
+	s, err := startContainer(t)
+	if err == nil {
+		return s
 	}
-	t.Log("NO REAL REDIS: running on the embedded miniredis; what it does not imitate is not tested")
+	if os.Getenv("NEARCACHE_REQUIRE_REAL") == "1" {
+		t.Fatalf("no real Redis: set NEARCACHE_REDIS or install redis-server; no container either: %v", err)
+	}
+	t.Logf("NO REAL REDIS: running on the embedded miniredis; what it does not imitate is not tested (no container: %v)", err)
+	return StartEmbedded(t)
+}
+
+// StartEmbedded returns an embedded miniredis, whose keys expire by the clock.
+func StartEmbedded(t testing.TB) *Server {
 	fake := miniredis.RunT(t)
 	fake.ClockTTL(true)
 	return &Server{addr: fake.Addr()}

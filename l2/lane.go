@@ -1,0 +1,110 @@
+package l2
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// lane is the way to one server: calls on it share pipelines and a breaker. Its
+// pipelines start on demand, so that of a master which is gone costs nothing.
+type lane struct {
+	breaker breaker
+	queue   queue
+}
+
+// lanes are the ways to all servers, one to each master of a Redis Cluster: were
+// there one to all, a single master that is dead or silent would hold up, and then
+// break, the calls to every other one.
+type lanes struct {
+	mu   sync.RWMutex
+	main *lane            // to a server that is no cluster, or that is not known
+	to   map[string]*lane // by address
+
+	closed bool
+}
+
+// lane returns the way to the server that holds a Redis key.
+func (s *Store) lane(ctx context.Context, key string) *lane {
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok || !s.mapped.Load() {
+		return s.lanes.main
+	}
+	node, err := cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return s.lanes.main
+	}
+	addr := node.Options().Addr
+	s.lanes.mu.RLock()
+	l := s.lanes.to[addr]
+	s.lanes.mu.RUnlock()
+	if l == nil {
+		l = s.newLane(addr)
+	}
+	return l
+}
+
+func (s *Store) newLane(addr string) *lane {
+	s.lanes.mu.Lock()
+	defer s.lanes.mu.Unlock()
+	l := s.lanes.to[addr]
+	if l == nil {
+		l = &lane{}
+		if s.lanes.closed {
+			l.queue.close()
+		}
+		s.lanes.to[addr] = l
+	}
+	return l
+}
+
+// close lets no more calls onto any lane, and waits for those that are there.
+func (l *lanes) close() {
+	l.mu.Lock()
+	l.closed = true
+	all := append(slices.Collect(maps.Values(l.to)), l.main)
+	l.mu.Unlock()
+	for _, lane := range all {
+		lane.queue.close()
+	}
+}
+
+// byLane returns the shards of each lane. For a cluster it asks for the map of
+// slots first if there is none: until then nobody else does, since that may take
+// longer than a budget.
+func (s *Store) byLane(ctx context.Context) map[*lane][]int {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok && !s.mapped.Load() {
+		_, err := cluster.MasterForKey(ctx, s.space.shards[0].record)
+		s.mapped.Store(err == nil)
+	}
+	groups := make(map[*lane][]int, 1)
+	for i, k := range s.space.shards {
+		l := s.lane(ctx, k.record)
+		groups[l] = append(groups[l], i)
+	}
+	return groups
+}
+
+// suspect has a cluster client ask for the map of slots again, in the background,
+// since a server did not answer. By itself it asks only when a server that it
+// reaches tells of a change, or after a minute: a master that died tells nothing.
+func (s *Store) suspect(ctx context.Context) {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		cluster.ReloadState(ctx)
+	}
+}
+
+// away reports whether no lane is open to calls.
+func (l *lanes) away() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, to := range l.to {
+		if !to.breaker.open() {
+			return false
+		}
+	}
+	return len(l.to) > 0 || l.main.breaker.open()
+}
