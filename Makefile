@@ -2,7 +2,7 @@
 MODULES := . $(patsubst %/go.mod,%,$(shell find ./*/ -name go.mod | sort))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: test check mutants simulate spec
+.PHONY: test check mutants simulate spec bench bench-guard
 
 # All tests of all modules, with the race detector.
 test:
@@ -19,6 +19,15 @@ simulate:
 # The protocol's model, searched within large bounds.
 spec:
 	@NEARCACHE_SPEC=large go test -timeout 2h -v ./spec
+
+# Side by side with other caches; tables and charts in bench/results. It takes less
+# than 25 minutes; BENCH=-quick takes 2, BENCH=-help tells more.
+bench:
+	@go run -C bench . $(BENCH)
+
+# A hit against a bare Ristretto's Get, in one run: fails where it has become slow.
+bench-guard:
+	@go test -C bench -run '^$$' -bench Guard -benchtime 1x .
 
 # Formatting, vet and staticcheck.
 check:

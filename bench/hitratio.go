@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/nearcache/nearcache"
+	"github.com/nearcache/nearcache/bench/access"
+	"github.com/nearcache/nearcache/bench/contender"
+	"github.com/nearcache/nearcache/bench/measure"
+)
+
+// HitRatio is how many accesses of a trace a cache of a size answered itself.
+type HitRatio struct {
+	Trace    string          `json:"trace"`
+	Accesses int             `json:"accesses"`
+	Distinct int             `json:"distinct_keys"`
+	Size     int             `json:"size"` // entries
+	Cache    string          `json:"cache"`
+	Ratio    measure.Summary `json:"ratio"` // 0 to 1
+}
+
+// synthetic are the traces that need no file.
+func synthetic(length int) []access.Trace {
+	return []access.Trace{
+		access.Zipf("Zipf 1.01", 1.01, 100_000, length),
+		access.Zipf("Zipf 1.2", 1.2, 100_000, length),
+		access.Loop("loop", 10_000, length),
+		access.Shifting("shifting hot set", zipfExponent, 10_000, length/6, length),
+	}
+}
+
+// shares of a trace's distinct keys that the caches have room for, in percent.
+var shares = []int{1, 2, 5, 10, 25, 50}
+
+// smallest is the least number of entries that a nearcache can be limited to.
+const smallest = 200
+
+// loadTime is what a miss costs: nothing is as fast, and without a pause reads
+// outrun the goroutine that admits what they loaded.
+const loadTime = 5 * time.Microsecond
+
+// sized are the caches whose hit ratios are compared. Each returns a Get that loads
+// on a miss.
+var sized = []struct {
+	name string
+	open func(entries int, load contender.Load) (get func(key string) error, closeCache func(), err error)
+}{
+	{contender.NearcacheL1, sizedNearcache},
+	{contender.Ristretto, sizedBy(openerOf(contender.Ristretto))},
+	{contender.Otter, sizedBy(openerOf(contender.Otter))},
+}
+
+func openerOf(name string) func(contender.Env) (contender.Cache, error) {
+	return those(func(c contender.Contender) bool { return c.Name == name })[0].Open
+}
+
+func sizedBy(open func(contender.Env) (contender.Cache, error)) func(int, contender.Load) (func(string) error, func(), error) {
+	return func(entries int, load contender.Load) (func(string) error, func(), error) {
+		c, err := open(contender.Env{Capacity: entries, Load: load})
+		if err != nil {
+			return nil, nil, err
+		}
+		return func(key string) error { _, err := c.Get(context.Background(), key); return err }, c.Close, nil
+	}
+}
+
+// sizedNearcache limits bytes, which is all that nearcache can limit, to what the
+// entries are charged.
+func sizedNearcache(entries int, load contender.Load) (func(string) error, func(), error) {
+	charge, err := chargeOf(traceKey(0))
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := nearcache.New(nearcache.Config[contender.Product]{Load: load, MaxBytes: charge * int64(entries)})
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(key string) error { _, err := c.Get(context.Background(), key); return err }, func() { c.Close() }, nil
+}
+
+// chargeOf returns what nearcache charges for the entry of one key.
+func chargeOf(key string) (int64, error) {
+	c, err := nearcache.New(nearcache.Config[contender.Product]{})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if err := c.Set(context.Background(), key, contender.Product{}); err != nil {
+		return 0, err
+	}
+	for range 1000 {
+		if charge := c.Stats().L1Bytes; charge > 0 {
+			return charge, nil
+		}
+		time.Sleep(time.Millisecond) // it is admitted in the background
+	}
+	return 0, fmt.Errorf("nearcache does not keep the key %q", key)
+}
+
+// traceKey has the same length for all.
+func traceKey(n int) string { return fmt.Sprintf("%08d", n) }
+
+// hitRatios lets every cache of every size follow every trace.
+func hitRatios(traces []access.Trace, repeats int, progress func(done, all int, on string)) ([]HitRatio, error) {
+	var out []HitRatio
+	all, done := len(traces)*len(shares)*len(sized)*repeats, 0
+	for _, trace := range traces {
+		keys := make([]string, trace.Distinct)
+		for i := range keys {
+			keys[i] = traceKey(i)
+		}
+		for _, share := range shares {
+			size := trace.Distinct * share / 100
+			if size < smallest {
+				done += len(sized) * repeats
+				continue
+			}
+			for _, cache := range sized {
+				one := HitRatio{Trace: trace.Name, Accesses: len(trace.Accesses), Distinct: trace.Distinct, Size: size, Cache: cache.name}
+				var ratios []float64
+				for range repeats {
+					progress(done, all, fmt.Sprintf("%s, %s", trace.Name, cache.name))
+					done++
+					misses := 0
+					load := func(_ context.Context, key string) (contender.Product, error) {
+						misses++
+						pause(loadTime)
+						return contender.Product{}, nil
+					}
+					get, closeCache, err := cache.open(size, load)
+					if err != nil {
+						return nil, fmt.Errorf("%s of %d entries: %w", cache.name, size, err)
+					}
+					err = follow(trace, keys, get)
+					closeCache()
+					if err != nil {
+						return nil, fmt.Errorf("%s of %d entries: %w", cache.name, size, err)
+					}
+					ratios = append(ratios, 1-float64(misses)/float64(len(trace.Accesses)))
+				}
+				one.Ratio = measure.Summarize(ratios)
+				out = append(out, one)
+			}
+		}
+	}
+	return out, nil
+}
+
+func follow(trace access.Trace, keys []string, get func(key string) error) error {
+	for _, n := range trace.Accesses {
+		if err := get(keys[n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause waits too briefly for a timer, and leaves the processor to others.
+func pause(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; {
+		runtime.Gosched()
+	}
+}
