@@ -118,7 +118,7 @@ func timeUnit(least float64) (by float64, unit string) {
 func (r *Results) linePicture(file, title, prefix, x string) picture {
 	scenarios := r.named(prefix)
 	return picture{file: file, title: title, scenarios: names(scenarios), draw: func(w io.Writer) error {
-		panel, err := r.linePanel("", prefix, x)
+		panel, err := r.linePanel("Time by number of callers", prefix, x)
 		if err != nil {
 			return err
 		}

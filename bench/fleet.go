@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nearcache/nearcache"
@@ -175,7 +176,9 @@ func fits(points []FleetPoint) []Fit {
 		}
 		f := Fit{Quantity: q.name}
 		f.Base, f.PerOne = stat.LinearRegression(xs, ys, nil, false)
-		f.R2 = stat.RSquared(xs, ys, nil, f.Base, f.PerOne)
+		if f.R2 = stat.RSquared(xs, ys, nil, f.Base, f.PerOne); math.IsNaN(f.R2) {
+			f.R2 = 1 // nothing varies
+		}
 		f.AtPlanned = f.Base + planned*f.PerOne
 		out = append(out, f)
 	}

@@ -42,24 +42,23 @@ const smallest = 200
 // outrun the goroutine that admits what they loaded.
 const loadTime = 5 * time.Microsecond
 
-// sized are the caches whose hit ratios are compared. Each returns a Get that loads
-// on a miss.
+// opener opens a cache with room for so many entries. Its Get loads on a miss.
+type opener func(entries int, load contender.Load) (get func(key string) error, closeCache func(), err error)
+
+// sized are the caches whose hit ratios are compared.
 var sized = []struct {
 	name string
-	open func(entries int, load contender.Load) (get func(key string) error, closeCache func(), err error)
+	open opener
 }{
 	{contender.NearcacheL1, sizedNearcache},
-	{contender.Ristretto, sizedBy(openerOf(contender.Ristretto))},
-	{contender.Otter, sizedBy(openerOf(contender.Otter))},
+	{contender.Ristretto, sizedBy(contender.Ristretto)},
+	{contender.Otter, sizedBy(contender.Otter)},
 }
 
-func openerOf(name string) func(contender.Env) (contender.Cache, error) {
-	return those(func(c contender.Contender) bool { return c.Name == name })[0].Open
-}
-
-func sizedBy(open func(contender.Env) (contender.Cache, error)) func(int, contender.Load) (func(string) error, func(), error) {
+func sizedBy(name string) opener {
+	c := those(func(c contender.Contender) bool { return c.Name == name })[0]
 	return func(entries int, load contender.Load) (func(string) error, func(), error) {
-		c, err := open(contender.Env{Capacity: entries, Load: load})
+		c, err := c.Open(contender.Env{Capacity: entries, Load: load})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -124,22 +123,11 @@ func hitRatios(traces []access.Trace, repeats int, progress func(done, all int, 
 				for range repeats {
 					progress(done, all, fmt.Sprintf("%s, %s", trace.Name, cache.name))
 					done++
-					misses := 0
-					load := func(_ context.Context, key string) (contender.Product, error) {
-						misses++
-						pause(loadTime)
-						return contender.Product{}, nil
-					}
-					get, closeCache, err := cache.open(size, load)
+					ratio, err := hitRatio(cache.open, size, trace, keys)
 					if err != nil {
 						return nil, fmt.Errorf("%s of %d entries: %w", cache.name, size, err)
 					}
-					err = follow(trace, keys, get)
-					closeCache()
-					if err != nil {
-						return nil, fmt.Errorf("%s of %d entries: %w", cache.name, size, err)
-					}
-					ratios = append(ratios, 1-float64(misses)/float64(len(trace.Accesses)))
+					ratios = append(ratios, ratio)
 				}
 				one.Ratio = measure.Summarize(ratios)
 				out = append(out, one)
@@ -149,13 +137,24 @@ func hitRatios(traces []access.Trace, repeats int, progress func(done, all int, 
 	return out, nil
 }
 
-func follow(trace access.Trace, keys []string, get func(key string) error) error {
+// hitRatio has one cache follow a trace.
+func hitRatio(open opener, size int, trace access.Trace, keys []string) (float64, error) {
+	misses := 0
+	get, closeCache, err := open(size, func(context.Context, string) (contender.Product, error) {
+		misses++
+		pause(loadTime)
+		return contender.Product{}, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer closeCache()
 	for _, n := range trace.Accesses {
 		if err := get(keys[n]); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return 1 - float64(misses)/float64(len(trace.Accesses)), nil
 }
 
 // pause waits too briefly for a timer, and leaves the processor to others.

@@ -63,7 +63,11 @@ func Lines(w io.Writer, title string, columns int, panels []LinePanel) error {
 	}
 	columns = min(columns, len(plots))
 	rows := (len(plots) + columns - 1) / columns
-	return render(w, title, vg.Length(66+rows*190+14*(len(legend)/4)), columns, plots, legend)
+	height := 190
+	if columns == 1 {
+		height = 260
+	}
+	return render(w, title, vg.Length(66+rows*height+14*(len(legend)/4)), columns, plots, legend)
 }
 
 func linePlot(panel LinePanel, colours map[string]color.RGBA) (*plot.Plot, error) {

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"os/exec"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/nearcache/nearcache/bench/contender"
+	"github.com/nearcache/nearcache/bench/server"
+)
+
+func TestValueIs200Bytes(t *testing.T) {
+	if n := unsafe.Sizeof(contender.Product{}); n != 200 {
+		t.Fatalf("%d bytes", n)
+	}
+}
+
+// TestContenders: each returns what was set, loads what is missing, and holds
+// nothing that was invalidated; with Redis, another instance finds what one has set.
+func TestContenders(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("SKIPPED: needs the redis-server binary")
+	}
+	s, err := server.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	a := newArena(s)
+	ctx := context.Background()
+	for _, c := range contender.All {
+		t.Run(c.Name, func(t *testing.T) {
+			loads := 0
+			e, err := a.enter(c, func(_ context.Context, key string) (contender.Product, error) {
+				loads++
+				return contender.ProductOf(key), nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.close()
+			read := func(key string, want contender.Product, loaded int) {
+				t.Helper()
+				loads = 0
+				if p, err := e.Get(ctx, key); err != nil || p != want || loads != loaded {
+					t.Fatalf("%s: %+v, %v, %d loads; want %+v, %d loads", key, p, err, loads, want, loaded)
+				}
+			}
+			read("loaded", contender.ProductOf("loaded"), 1)
+			set := contender.ProductOf("set")
+			set.Version = 3
+			if err := e.Set(ctx, "set", set); err != nil {
+				t.Fatal(err)
+			}
+			if c.L2 {
+				if err := e.reopen(); err != nil {
+					t.Fatal(err)
+				}
+				read("set", set, 0)
+			}
+			if err := e.Invalidate(ctx, "set"); err != nil {
+				t.Fatal(err)
+			}
+			if c.Tells && c.Name != contender.Nearcache {
+				forgets(t, e, "set", set) // what the server tells of comes later
+				return
+			}
+			read("set", contender.ProductOf("set"), 1)
+		})
+	}
+}
+
+// forgets waits until the entrant returns another value than old.
+func forgets(t *testing.T, e *entrant, key string, old contender.Product) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		p, err := e.Get(context.Background(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p != old {
+			return
+		}
+	}
+	t.Fatal("the value is still there 10 s after its invalidation")
+}
+
+// TestContendersWithoutLoader: a miss is an error, not a wrong value.
+func TestContendersWithoutLoader(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("SKIPPED: needs the redis-server binary")
+	}
+	s, err := server.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	a := newArena(s)
+	for _, c := range contender.All {
+		e, err := a.enter(c, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := e.Get(context.Background(), "missing"); err == nil {
+			t.Errorf("%s: %+v", c.Name, p)
+		}
+		e.close()
+	}
+}
