@@ -107,8 +107,7 @@ func (e *entrant) fill(keys []string) error {
 	return cmp.Or(errs...)
 }
 
-// warm gives an entrant without a loader what it needs to be asked for keys, and
-// brings them into its L1.
+// warm brings keys into L1: from Redis where there is one, else from a loader.
 func (a *arena) warm(e *entrant, keys []string) error {
 	if !e.L2 {
 		e.env.Load = func(_ context.Context, key string) (contender.Product, error) {
@@ -122,13 +121,18 @@ func (a *arena) warm(e *entrant, keys []string) error {
 	return a.bring(e, keys)
 }
 
-// bring reads keys until L1 answers for all of them, by the server's own account.
+// bring brings keys into L1.
 func (a *arena) bring(e *entrant, keys []string) error {
 	if e.L2 {
 		if err := e.fill(keys); err != nil {
 			return err
 		}
 	}
+	return a.settle(e, keys)
+}
+
+// settle reads keys until L1 answers for all of them, by the server's own account.
+func (a *arena) settle(e *entrant, keys []string) error {
 	for range 50 {
 		e.loads = 0
 		before, err := a.server.Account(context.Background())

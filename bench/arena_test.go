@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -48,6 +49,9 @@ func TestContenders(t *testing.T) {
 					t.Fatalf("%s: %+v, %v, %d loads; want %+v, %d loads", key, p, err, loads, want, loaded)
 				}
 			}
+			if _, ok := e.Cache.(contender.ManyGetter); c.Many && !ok {
+				t.Error("it is no ManyGetter")
+			}
 			read("loaded", contender.ProductOf("loaded"), 1)
 			set := contender.ProductOf("set")
 			set.Version = 3
@@ -69,6 +73,18 @@ func TestContenders(t *testing.T) {
 			}
 			read("set", contender.ProductOf("set"), 1)
 		})
+	}
+}
+
+// TestPart: calls in turn ask for all keys, each once.
+func TestPart(t *testing.T) {
+	keys := []string{"a", "b", "c", "d", "e", "f"}
+	var got []string
+	for i := range 3 {
+		got = part(got, keys, i, 2)
+	}
+	if !slices.Equal(got, keys) {
+		t.Fatal(got)
 	}
 }
 

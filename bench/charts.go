@@ -24,7 +24,12 @@ func (r *Results) charts() []picture {
 	var out []picture
 	for _, p := range []picture{
 		r.barPicture("l1-hit.svg", "L1 hit", "l1-hit/"),
-		r.linePicture("l2-hit.svg", "L2 hit: in Redis, not in L1", "l2-hit/callers=", "callers"),
+		r.linePicture("l2-hit.svg", "L2 hit: in Redis, not in L1", "l2-hit/",
+			lines{"Time by number of callers", "l2-hit/callers=", "callers", "µs a Get, all callers together"}),
+		r.linePicture("getmany.svg", "GetMany", "getmany/",
+			lines{"No key in L1", "getmany/l1=0/keys=", "keys", "µs a call"},
+			lines{"Half of the keys in L1", "getmany/l1=50/keys=", "keys", "µs a call"},
+			lines{"All keys in L1", "getmany/l1=100/keys=", "keys", "µs a call"}),
 		r.barPicture("miss.svg", "Miss with loader", "miss/"),
 		r.barPicture("set.svg", "Set", "set/"),
 		r.barPicture("invalidate.svg", "Invalidate", "invalidate/"),
@@ -114,37 +119,47 @@ func timeUnit(least float64) (by float64, unit string) {
 	return 1, "ns"
 }
 
-// linePicture has one panel, with the number that ends a scenario's name along X.
-func (r *Results) linePicture(file, title, prefix, x string) picture {
-	scenarios := r.named(prefix)
-	return picture{file: file, title: title, scenarios: names(scenarios), draw: func(w io.Writer) error {
-		panel, err := r.linePanel("Time by number of callers", prefix, x)
-		if err != nil {
-			return err
+// lines are a panel of the scenarios whose names begin with prefix and end with a
+// number, which is along X.
+type lines struct{ title, prefix, x, y string }
+
+// linePicture has the panels that something was measured for.
+func (r *Results) linePicture(file, title, prefix string, panels ...lines) picture {
+	return picture{file: file, title: title, scenarios: names(r.named(prefix)), draw: func(w io.Writer) error {
+		var drawn []chart.LinePanel
+		for _, l := range panels {
+			if len(r.named(l.prefix)) == 0 {
+				continue
+			}
+			panel, err := r.linePanel(l)
+			if err != nil {
+				return err
+			}
+			drawn = append(drawn, panel)
 		}
-		return chart.Lines(w, title, 1, []chart.LinePanel{panel})
+		return chart.Lines(w, title, 1, drawn)
 	}}
 }
 
-func (r *Results) linePanel(title, prefix, x string) (chart.LinePanel, error) {
-	panel := chart.LinePanel{Title: title, X: x, Y: "µs an operation, all callers together", LogX: true, LogY: true}
-	lines := make(map[string]*chart.Line)
-	for _, t := range r.named(prefix) {
-		at, err := strconv.ParseFloat(strings.TrimPrefix(t.Name, prefix), 64)
+func (r *Results) linePanel(l lines) (chart.LinePanel, error) {
+	panel := chart.LinePanel{Title: l.title, X: l.x, Y: l.y, LogX: true, LogY: true}
+	byName := make(map[string]*chart.Line)
+	for _, t := range r.named(l.prefix) {
+		at, err := strconv.ParseFloat(strings.TrimPrefix(t.Name, l.prefix), 64)
 		if err != nil {
 			return panel, fmt.Errorf("scenario %s does not end with a number: %w", t.Name, err)
 		}
 		rows, _ := r.rowsOf(t.Name)
 		for _, row := range rows {
-			line := lines[row.Contender]
+			line := byName[row.Contender]
 			if line == nil {
 				line = &chart.Line{Name: row.Contender, Highlight: isOurs(row.Contender)}
-				lines[row.Contender] = line
+				byName[row.Contender] = line
 			}
 			line.X, line.Y = append(line.X, at), append(line.Y, row.Summary.Median/1000)
 		}
 	}
-	for _, line := range lines {
+	for _, line := range byName {
 		panel.Lines = append(panel.Lines, *line)
 	}
 	slices.SortFunc(panel.Lines, func(a, b chart.Line) int { return strings.Compare(a.Name, b.Name) })

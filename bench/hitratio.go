@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/dgraph-io/ristretto/v2"
+	"github.com/maypok86/otter/v2"
 	"github.com/nearcache/nearcache"
 	"github.com/nearcache/nearcache/bench/access"
 	"github.com/nearcache/nearcache/bench/contender"
@@ -51,19 +53,41 @@ var sized = []struct {
 	open opener
 }{
 	{contender.NearcacheL1, sizedNearcache},
-	{contender.Ristretto, sizedBy(contender.Ristretto)},
-	{contender.Otter, sizedBy(contender.Otter)},
+	{contender.Ristretto, sizedRistretto},
+	{contender.Otter, sizedOtter},
 }
 
-func sizedBy(name string) opener {
-	c := those(func(c contender.Contender) bool { return c.Name == name })[0]
-	return func(entries int, load contender.Load) (func(string) error, func(), error) {
-		c, err := c.Open(contender.Env{Capacity: entries, Load: load})
-		if err != nil {
-			return nil, nil, err
-		}
-		return func(key string) error { _, err := c.Get(context.Background(), key); return err }, c.Close, nil
+func sizedRistretto(entries int, load contender.Load) (func(string) error, func(), error) {
+	c, err := ristretto.NewCache(&ristretto.Config[string, contender.Product]{
+		NumCounters: int64(10 * entries), MaxCost: int64(entries), BufferItems: 64, IgnoreInternalCost: true,
+	})
+	if err != nil {
+		return nil, nil, err
 	}
+	return func(key string) error {
+		if _, ok := c.Get(key); ok {
+			return nil
+		}
+		p, err := load(context.Background(), key)
+		c.Set(key, p, 1)
+		return err
+	}, c.Close, nil
+}
+
+// sizedOtter evicts on its caller's goroutine: on one of its own it may come late,
+// and then keeps more than it has room for.
+func sizedOtter(entries int, load contender.Load) (func(string) error, func(), error) {
+	c, err := otter.New(&otter.Options[string, contender.Product]{
+		MaximumSize: entries, Executor: func(evict func()) { evict() },
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	loader := otter.LoaderFunc[string, contender.Product](load)
+	return func(key string) error {
+		_, err := c.Get(context.Background(), key, loader)
+		return err
+	}, func() { c.StopAllGoroutines() }, nil
 }
 
 // sizedNearcache limits bytes, which is all that nearcache can limit, to what the

@@ -25,7 +25,7 @@ func TestHitRatios(t *testing.T) {
 			t.Errorf("%+v", h)
 		case h.Trace == "once" && h.Ratio.Median != 0:
 			t.Errorf("%s: hits %v of keys that come once", h.Cache, h.Ratio.Median)
-		case h.Trace == "loop" && (h.Ratio.Median > 0.75 || h.Ratio.Median < 0):
+		case h.Trace == "loop" && (h.Ratio.Median > 0.6 || h.Ratio.Median < 0):
 			t.Errorf("%s: hits %v with room for half", h.Cache, h.Ratio.Median)
 		}
 	}
@@ -44,7 +44,7 @@ func TestSizes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if hits < 0.95 {
+		if hits < 0.8 {
 			t.Errorf("%s: hits %.1f %% although all keys fit", cache.name, 100*hits)
 		}
 	}

@@ -123,7 +123,7 @@ func TestWrite(t *testing.T) {
 
 // TestLinePanel: the numbers of callers are along X, in order.
 func TestLinePanel(t *testing.T) {
-	panel, err := sample(t).linePanel("t", "l2-hit/callers=", "callers")
+	panel, err := sample(t).linePanel(lines{prefix: "l2-hit/callers="})
 	if err != nil || len(panel.Lines) != 2 {
 		t.Fatalf("%+v, %v", panel, err)
 	}
@@ -131,7 +131,7 @@ func TestLinePanel(t *testing.T) {
 	if ours.Name != contender.Nearcache || !ours.Highlight || ours.X[0] != 2 || ours.X[1] != 64 || ours.Y[0] != 0.12 {
 		t.Errorf("%+v", ours)
 	}
-	if _, err := sample(t).linePanel("t", "l1-hit/", "x"); err == nil {
+	if _, err := sample(t).linePanel(lines{prefix: "l1-hit/"}); err == nil {
 		t.Error("a name without a number is no error")
 	}
 }

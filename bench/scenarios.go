@@ -29,6 +29,14 @@ func questions() []question {
 	for _, callers := range []int{1, 2, 64, 512} {
 		q = append(q, question{fmt.Sprintf("l2-hit/callers=%d", callers), fmt.Sprintf("L2 hit, %s", count(callers, "caller")), l2Hit(callers)})
 	}
+	for _, share := range []int{0, 50, 100} {
+		for _, keys := range []int{1, 10, 100, 1000} {
+			if keys*share%100 == 0 { // one key cannot be half in L1
+				q = append(q, question{fmt.Sprintf("getmany/l1=%d/keys=%d", share, keys),
+					fmt.Sprintf("GetMany of %s, %d %% of them in L1", count(keys, "key"), share), getMany(keys, share)})
+			}
+		}
+	}
 	return append(q,
 		question{"miss/l1", "Miss with loader, no Redis", miss(onlyL1, contender.Ristretto)},
 		question{"miss/l2", "Miss with loader, both tiers", miss(withL2, contender.GoRedis)},

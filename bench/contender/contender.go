@@ -66,6 +66,7 @@ type Contender struct {
 	L1    bool // keeps values in the process
 	L2    bool // keeps values in Redis
 	Tells bool // an invalidation reaches other instances
+	Many  bool // its instances are ManyGetters, which ask L1 first where there is one
 	Open  func(Env) (Cache, error)
 }
 
@@ -88,19 +89,19 @@ const (
 
 // All lists the contenders.
 var All = []Contender{
-	{Name: Nearcache, L1: true, L2: true, Tells: true, Open: openNearcache},
+	{Name: Nearcache, L1: true, L2: true, Tells: true, Many: true, Open: openNearcache},
 	{Name: NearcacheL1, L1: true, Open: openNearcacheL1},
-	{Name: Ristretto, L1: true, Open: openRistretto},
-	{Name: Otter, L1: true, Open: openOtter},
-	{Name: Theine, L1: true, Open: openTheine},
+	{Name: Ristretto, L1: true, Many: true, Open: openRistretto},
+	{Name: Otter, L1: true, Many: true, Open: openOtter},
+	{Name: Theine, L1: true, Many: true, Open: openTheine},
 	{Name: SturdycL1, L1: true, Open: openSturdycL1},
-	{Name: Sturdyc, L1: true, L2: true, Open: openSturdyc},
-	{Name: GoRedis, L2: true, Open: openGoRedis},
+	{Name: Sturdyc, L1: true, L2: true, Many: true, Open: openSturdyc},
+	{Name: GoRedis, L2: true, Many: true, Open: openGoRedis},
 	{Name: GoRedisCSC, L1: true, L2: true, Tells: true, Open: openGoRedisCSC},
 	{Name: GoRedisCache, L1: true, L2: true, Open: openGoRedisCache},
-	{Name: Rueidis, L1: true, L2: true, Tells: true, Open: openRueidis},
+	{Name: Rueidis, L1: true, L2: true, Tells: true, Many: true, Open: openRueidis},
 	{Name: RueidisAside, L1: true, L2: true, Tells: true, Open: openRueidisAside},
-	{Name: Valkey, L1: true, L2: true, Tells: true, Open: openValkey},
+	{Name: Valkey, L1: true, L2: true, Tells: true, Many: true, Open: openValkey},
 }
 
 // errMiss is a miss without a loader.

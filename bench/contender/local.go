@@ -34,6 +34,10 @@ func (r bareRistretto) Get(ctx context.Context, key string) (Product, error) {
 	return p, err
 }
 
+func (r bareRistretto) GetMany(ctx context.Context, keys []string) (map[string]Product, error) {
+	return each(ctx, r, keys)
+}
+
 // Set may be dropped by Ristretto under pressure, without an error.
 func (r bareRistretto) Set(_ context.Context, key string, p Product) error {
 	r.cache.SetWithTTL(key, p, 1, TTL)
@@ -66,6 +70,10 @@ func (o bareOtter) Get(ctx context.Context, key string) (Product, error) {
 	return o.cache.Get(ctx, key, o.load)
 }
 
+func (o bareOtter) GetMany(ctx context.Context, keys []string) (map[string]Product, error) {
+	return each(ctx, o, keys)
+}
+
 func (o bareOtter) Set(_ context.Context, key string, p Product) error {
 	o.cache.Set(key, p)
 	return nil
@@ -95,6 +103,10 @@ func (t bareTheine) Get(ctx context.Context, key string) (Product, error) {
 	return t.cache.Get(ctx, key)
 }
 
+func (t bareTheine) GetMany(ctx context.Context, keys []string) (map[string]Product, error) {
+	return each(ctx, t, keys)
+}
+
 func (t bareTheine) Set(_ context.Context, key string, p Product) error {
 	if !t.cache.SetWithTTL(key, p, 1, TTL) {
 		return errors.New("theine refused the value")
@@ -108,3 +120,17 @@ func (t bareTheine) Invalidate(_ context.Context, key string) error {
 }
 
 func (t bareTheine) Close() { t.cache.Close() }
+
+// each gets keys one after the other, as the user of a cache without a call for
+// many does.
+func each(ctx context.Context, c Cache, keys []string) (map[string]Product, error) {
+	found := make(map[string]Product, len(keys))
+	for _, key := range keys {
+		p, err := c.Get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		found[key] = p
+	}
+	return found, nil
+}

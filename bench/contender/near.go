@@ -43,6 +43,10 @@ func newNear(env Env, client *redis.Client) (*nearcache.Cache[Product], error) {
 
 func (n near) Get(ctx context.Context, key string) (Product, error) { return n.Cache.Get(ctx, key) }
 
+func (n near) GetMany(ctx context.Context, keys []string) (map[string]Product, error) {
+	return n.Cache.GetMany(ctx, keys)
+}
+
 func (n near) Set(ctx context.Context, key string, p Product) error { return n.Cache.Set(ctx, key, p) }
 
 func (n near) Invalidate(ctx context.Context, key string) error { return n.Cache.Invalidate(ctx, key) }
