@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -15,7 +16,9 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nearcache/nearcache/bench/access"
@@ -125,7 +128,7 @@ func run(o options) error {
 		return err
 	}
 	defer s.Close()
-	stopped, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	stopped, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer cancel()
 	go func() {
 		<-stopped.Done()
@@ -135,19 +138,20 @@ func run(o options) error {
 	b := &bencher{options: o, effort: e, arena: newArena(s), screen: newScreen(os.Stderr)}
 	b.results.Environment = environment(s.Version, o)
 	began := time.Now()
-	for _, part := range []func() error{b.scenarios, b.heap, func() error { return b.hitRatios(traces) }, b.fleet} {
-		if err := part(); err != nil {
-			if stopped.Err() != nil {
-				return fmt.Errorf("interrupted, nothing is written")
-			}
-			return err
+	parts := []func() error{b.heap, func() error { return b.hitRatios(traces) }, b.fleet}
+	var failed []error // what fails is left out, and the rest is measured all the same
+	for _, part := range slices.Concat(b.scenarios(), parts) {
+		err := part()
+		if stopped.Err() != nil {
+			return errors.New("interrupted, nothing is written")
 		}
+		failed = append(failed, err)
 	}
 	if err := b.results.write(o.out); err != nil {
 		return err
 	}
 	fmt.Printf("\n%s in all; tables, charts and figures are in %s\n", time.Since(began).Round(time.Second), o.out)
-	return nil
+	return errors.Join(failed...)
 }
 
 // bencher runs the parts and collects their results.
@@ -159,16 +163,13 @@ type bencher struct {
 	results Results
 }
 
-func (b *bencher) scenarios() error {
+func (b *bencher) scenarios() (parts []func() error) {
 	for _, q := range questions() {
-		if !b.options.only.MatchString(q.name) {
-			continue
-		}
-		if err := b.ask(q); err != nil {
-			return err
+		if b.options.only.MatchString(q.name) {
+			parts = append(parts, func() error { return b.ask(q) })
 		}
 	}
-	return nil
+	return parts
 }
 
 func (b *bencher) ask(q question) error {

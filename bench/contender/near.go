@@ -2,6 +2,7 @@ package contender
 
 import (
 	"context"
+	"time"
 
 	"github.com/nearcache/nearcache"
 	"github.com/redis/go-redis/v9"
@@ -14,6 +15,10 @@ type near struct {
 
 // entryBytes is more than what nearcache charges for one Product.
 const entryBytes = 600
+
+// patience is as long as go-redis waits by default. nearcache's own default would
+// have it turn to the loader when the machine is busy.
+const patience = 5 * time.Second
 
 func openNearcache(env Env) (Cache, error) {
 	client := redis.NewClient(&redis.Options{Addr: env.Redis})
@@ -33,7 +38,8 @@ func openNearcacheL1(env Env) (Cache, error) {
 func newNear(env Env, client *redis.Client) (*nearcache.Cache[Product], error) {
 	cfg := nearcache.Config[Product]{
 		Name: env.Namespace, Load: env.Load, MaxBytes: int64(env.Capacity) * entryBytes,
-		TTL: nearcache.TTL{L1: TTL, L2: TTL},
+		TTL:          nearcache.TTL{L1: TTL, L2: TTL},
+		RedisTimeout: patience,
 	}
 	if client != nil {
 		cfg.Redis = client
