@@ -2,7 +2,8 @@ package main
 
 import (
 	"context"
-	"os/exec"
+	"errors"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -18,18 +19,24 @@ func TestValueIs200Bytes(t *testing.T) {
 	}
 }
 
-// TestContenders: each returns what was set, loads what is missing, and holds
-// nothing that was invalidated; with Redis, another instance finds what one has set.
-func TestContenders(t *testing.T) {
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("SKIPPED: needs the redis-server binary")
-	}
+// started returns a server that ends with the test.
+func started(t *testing.T) *server.Server {
+	t.Helper()
 	s, err := server.Start()
+	if errors.Is(err, server.ErrNoBinary) && os.Getenv("NEARCACHE_REQUIRE_REAL") != "1" {
+		t.Skip("SKIPPED: ", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	a := newArena(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// TestContenders: each returns what was set, loads what is missing, and holds
+// nothing that was invalidated; with Redis, another instance finds what one has set.
+func TestContenders(t *testing.T) {
+	a := newArena(started(t))
 	ctx := context.Background()
 	for _, c := range contender.All {
 		t.Run(c.Name, func(t *testing.T) {
@@ -105,15 +112,7 @@ func forgets(t *testing.T, e *entrant, key string, old contender.Product) {
 
 // TestContendersWithoutLoader: a miss is an error, not a wrong value.
 func TestContendersWithoutLoader(t *testing.T) {
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("SKIPPED: needs the redis-server binary")
-	}
-	s, err := server.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	a := newArena(s)
+	a := newArena(started(t))
 	for _, c := range contender.All {
 		e, err := a.enter(c, nil)
 		if err != nil {
