@@ -201,7 +201,7 @@ func (b *bencher) add(s measure.Scenario, series []measure.Series) error {
 
 // printTable writes a scenario in 80 columns.
 func printTable(w io.Writer, s measure.Scenario, rows []measure.Row, others map[string]map[string]float64) {
-	fmt.Fprintf(w, "\n%s\n  %-22s%12s%22s%10s%12s\n", s.Title, "", rows[0].Unit, "ratio to "+s.Baseline, "", "allocs/op")
+	fmt.Fprintf(w, "\n%s (ratios to %s)\n  %-22s%12s%24s%12s\n", s.Title, s.Baseline, "", rows[0].Unit, "ratio", "allocs/op")
 	for _, row := range rows {
 		interval := ""
 		if row.Ratio != nil {
@@ -211,7 +211,8 @@ func printTable(w io.Writer, s measure.Scenario, rows []measure.Row, others map[
 		if n, ok := others[row.Contender][measure.Allocations]; ok {
 			allocations = fmt.Sprintf("%.0f", n)
 		}
-		fmt.Fprintf(w, "  %-22s%12s%32s%12s\n", row.Contender, chart.Number(row.Summary.Median), interval, allocations)
+		line := fmt.Sprintf("  %-22s%12s%24s%12s", row.Contender, chart.Number(row.Summary.Median), interval, allocations)
+		fmt.Fprintln(w, strings.TrimRight(line, " "))
 	}
 }
 
