@@ -53,7 +53,7 @@ type effort struct {
 var (
 	full = effort{
 		rounds: 10, turn: 100 * time.Millisecond, heapEntries: 50_000, heapRepeats: 3,
-		traceLength: 300_000, traceRepeats: 3, fleetSizes: []int{1, 2, 5, 10, 20, 30, 40, 50}, fleetWindow: 6 * time.Second,
+		traceLength: 200_000, traceRepeats: 3, fleetSizes: []int{1, 2, 5, 10, 20, 30, 40, 50}, fleetWindow: 6 * time.Second,
 	}
 	quick = effort{
 		rounds: 3, turn: 15 * time.Millisecond, heapEntries: 10_000, heapRepeats: 1,
