@@ -76,11 +76,11 @@ func main() {
 
 func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.BoolVar(&o.quick, "quick", false, "about 2 minutes, to see that it works; results go to results/quick")
+	flags.BoolVar(&o.quick, "quick", false, "about 2 minutes, to see that it works; results go to results/scratch")
 	flags.IntVar(&o.rounds, "rounds", 0, "`rounds` of turns; default 10, with -quick 3")
 	flags.DurationVar(&o.turn, "turn", 0, "`length` of a turn; default 100ms, with -quick 15ms")
-	only := flags.String("only", "", "measure only what matches this `regexp`, such as l1-hit, heap, hit-ratio or fleet")
-	flags.StringVar(&o.out, "out", "", "`directory` of the results; default results, with -quick results/quick")
+	only := flags.String("only", "", "measure only what matches this `regexp`, such as l1-hit, heap, hit-ratio or fleet; results go to results/scratch")
+	flags.StringVar(&o.out, "out", "", "`directory` of the results; default results, or results/scratch")
 	flags.Func("trace", "also follow the accesses in this `file`: 32-bit numbers, .arc or .csv, also with .xz", func(path string) error {
 		o.traces = append(o.traces, path)
 		return nil
@@ -111,8 +111,8 @@ func run(o options) error {
 	}
 	if o.out == "" {
 		o.out = "results"
-		if o.quick {
-			o.out = "results/quick"
+		if o.quick || o.only.String() != "" {
+			o.out = "results/scratch" // never in the place of a whole run
 		}
 	}
 	traces := synthetic(e.traceLength)
