@@ -84,15 +84,16 @@ const wide = 20
 
 func (r *Results) barPanel(t Titled) chart.BarPanel {
 	rows, _ := r.rowsOf(t.Name)
-	panel := chart.BarPanel{Title: t.Title}
+	var panel chart.BarPanel
 	by, unit := 1.0, "bytes"
 	if rows[0].Unit == measure.Nanoseconds {
 		by, unit = timeUnit(rows[0].Summary.Median)
 	}
 	panel.Log = rows[len(rows)-1].Summary.Median > wide*rows[0].Summary.Median
-	panel.Unit = fmt.Sprintf("%s; line: 95 %% interval; in brackets: ratio to %s", unit, rows[0].Baseline)
+	panel.Title = fmt.Sprintf("%s (ratio to %s)", t.Title, rows[0].Baseline)
+	panel.Unit = unit // short: gonum misplaces long names of logarithmic axes
 	if panel.Log {
-		panel.Unit += "; logarithmic"
+		panel.Unit += ", logarithmic"
 	}
 	for _, row := range rows {
 		note := chart.Number(row.Summary.Median/by) + " " + unit

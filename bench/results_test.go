@@ -146,7 +146,7 @@ func TestBarPanel(t *testing.T) {
 		}
 	}
 	panel := r.barPanel(r.Titles[0])
-	if !panel.Log || !strings.HasPrefix(panel.Unit, "ns;") || panel.Bars[0].Label != contender.Nearcache || panel.Bars[0].Value != 120 {
+	if !panel.Log || panel.Unit != "ns, logarithmic" || panel.Bars[0].Label != contender.Nearcache || panel.Bars[0].Value != 120 {
 		t.Errorf("%+v", panel)
 	}
 	if note := panel.Bars[0].Note; note != "120 ns  (0.80)" {
