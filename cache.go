@@ -66,8 +66,26 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 // [ErrGoexit], [ErrReentrant], the end of ctx, [ErrClosed], and for keys that are
 // empty or too long [ErrKey].
 func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, error) {
+	bound := c.cfg.MaxStaleness
+	if len(opts) > 0 {
+		bound = c.boundOf(opts)
+	}
+	var e *l1.Entry[V]
+	saw := l1.Miss
+	if bound > 0 {
+		e, saw = c.tiers.Lookup(key, bound)
+		// What most reads are is answered without a look at anything else.
+		if saw == l1.Hit && e.Rare == nil && len(opts) == 0 && c.cfg.Clone == nil {
+			return e.Value, nil
+		}
+	}
+	return c.get(ctx, key, e, saw, opts)
+}
+
+// get goes on from what L1 has shown.
+func (c *Cache[V]) get(ctx context.Context, key string, e *l1.Entry[V], saw l1.Sight, opts []Option) (V, error) {
 	s, info := c.settings(opts)
-	if e, ok := c.lookup(ctx, key, &s); ok {
+	if c.attend(ctx, key, e, saw, s) {
 		return c.answer(tiered.AnswerOf(e), s.bound, info)
 	}
 	var zero V
@@ -128,18 +146,14 @@ func (c *Cache[V]) fly(ctx context.Context, key string, s settings, b *batch[V])
 	return a, err
 }
 
-// lookup reads L1, and sees to what is due there.
-func (c *Cache[V]) lookup(ctx context.Context, key string, s *settings) (*l1.Entry[V], bool) {
-	if s.bound == 0 {
-		return nil, false
-	}
-	e, saw := c.tiers.Lookup(key, s.bound)
+// attend sees to what is due in L1, and reports whether what it has is an answer.
+func (c *Cache[V]) attend(ctx context.Context, key string, e *l1.Entry[V], saw l1.Sight, s settings) bool {
 	if saw == l1.Due {
 		if ahead, ok := c.tiers.Attend(e); ok {
-			c.refresh(ctx, key, *s, ahead)
+			c.refresh(ctx, key, s, ahead)
 		}
 	}
-	return e, saw == l1.Hit || saw == l1.Due
+	return saw == l1.Hit || saw == l1.Due
 }
 
 // call is what a read of key beyond L1 needs. It stands apart so that what it

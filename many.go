@@ -86,9 +86,11 @@ func (m *many[V]) lookup(ctx context.Context, keys []string) (rest []string) {
 		if _, ok := m.values[key]; ok {
 			continue
 		}
-		if e, ok := c.lookup(ctx, key, &m.settings); ok {
-			m.add(key, tiered.AnswerOf(e))
-			continue
+		if m.settings.bound > 0 {
+			if e, saw := c.tiers.Lookup(key, m.settings.bound); c.attend(ctx, key, e, saw, m.settings) {
+				m.add(key, tiered.AnswerOf(e))
+				continue
+			}
 		}
 		if _, ok := seen[key]; !ok {
 			seen[key] = struct{}{}

@@ -100,16 +100,25 @@ func tagsOf(opts []Option) (tags []string) {
 	return tags
 }
 
+// boundOf returns the staleness that a read with opts accepts.
+func (c *Cache[V]) boundOf(opts []Option) time.Duration {
+	bound := c.cfg.MaxStaleness
+	for i := range opts {
+		if o := &opts[i]; o.kind == optionBound {
+			bound = min(bound, o.bound)
+		}
+	}
+	return bound
+}
+
 // settings takes options together. The info is apart from the rest, which what a miss
 // allocates holds on to: the caller's options would have to be on the heap with it.
 func (c *Cache[V]) settings(opts []Option) (s settings, info *Info) {
-	s = settings{ttl: c.cfg.TTL, bound: c.cfg.MaxStaleness}
+	s = settings{ttl: c.cfg.TTL, bound: c.boundOf(opts)}
 	for i := range opts {
 		switch o := &opts[i]; o.kind {
 		case optionTTL:
 			s.ttl = o.ttl.or(c.cfg.TTL)
-		case optionBound:
-			s.bound = min(s.bound, o.bound)
 		case optionInfo:
 			info = o.info
 		}

@@ -12,8 +12,8 @@ import (
 // Entry is a decoded value with what the read needs to judge it. It is shared
 // by all readers and must not change once it was handed to [Store.Put].
 type Entry[V any] struct {
+	// What a hit compares comes first, and fits into one cache line and a bit.
 	Key     string
-	Value   V
 	Epoch   *Epoch
 	Stamp   Stamp   // the newest change that the value is known to reflect
 	Born    Instant // when that read began
@@ -22,6 +22,7 @@ type Entry[V any] struct {
 	Keep    uint32  // milliseconds after its life in which it may stand in for a load that fails
 	Cost    uint32  // microseconds that it took to get the value
 	Rare    *Rare   // nil for most entries, which saves them its memory
+	Value   V
 }
 
 // Rare is what most entries do without.
