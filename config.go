@@ -54,7 +54,8 @@ type Config[V any] struct {
 	Clone func(V) V
 
 	// MaxBytes bounds the memory of L1, approximately: keys, values as estimated by
-	// reflection, and 240 bytes an entry. Default 64 MiB; at least 64 KiB.
+	// reflection, and 240 bytes an entry. Bookkeeping adds a tenth. Default 64 MiB; at
+	// least 64 KiB.
 	MaxBytes int64
 
 	// MaxKeyBytes bounds keys. Default 1024; at most 65,536.

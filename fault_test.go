@@ -155,7 +155,7 @@ func (s *scene) repaired(t *testing.T, keys []string) (after time.Duration) {
 }
 
 // kept fails unless keys are still L1 hits on an instance: but for a tenth, since
-// one in 65,536 keys shares the stripe of a changed one.
+// one in 131,072 keys shares the stripe of a changed one.
 func (s *scene) kept(t *testing.T, instance int, keys []string) {
 	t.Helper()
 	lost := 0

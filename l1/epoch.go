@@ -167,7 +167,7 @@ func (e *Epoch) TagsBelieve(stamp Stamp, tags []uint64) bool {
 // it may meet values of the old one at once.
 func (e *Epoch) Succeed(old *Epoch, until Instant) {
 	old.End()
-	if older := old.Before(Now()); older != nil {
+	if older := old.Before(); older != nil {
 		old.inherit(older)
 	}
 	old.before.Store(nil) // or all epochs there ever were would stay in memory
@@ -175,9 +175,9 @@ func (e *Epoch) Succeed(old *Epoch, until Instant) {
 	e.beforeUntil = until
 }
 
-// Before returns the epoch that e succeeded, or nil if it is of no more use at now.
-func (e *Epoch) Before(now Instant) *Epoch {
-	if before := e.before.Load(); before != nil && now < e.beforeUntil {
+// Before returns the epoch that e succeeded, or nil if it is of no more use.
+func (e *Epoch) Before() *Epoch {
+	if before := e.before.Load(); before != nil && Now() < e.beforeUntil {
 		return before
 	}
 	return nil

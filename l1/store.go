@@ -57,8 +57,9 @@ const (
 const overhead = 240
 
 // counted is the assumed size of an entry for which Ristretto's frequency
-// sketch is dimensioned: ten counters each, about 3 bytes a counter.
-const counted = 512
+// sketch is dimensioned: ten counters each, about 3 bytes a counter. With less than
+// ten the hit ratio drops, by up to 3 points at 8 (bench, Zipf 1.01).
+const counted = 400
 
 // sweepInterval bounds how long the memory of an entry outlives the entry.
 const sweepInterval = 5 * time.Second
@@ -79,7 +80,7 @@ type Store[V any] struct {
 
 // New returns a store that keeps entries of about maxBytes in total: keys,
 // values as measured by size (nil estimates them, see [SizeOf]) and the
-// store's own overhead. The frequency sketch adds about 6 % to that.
+// store's own overhead. The frequency sketch adds about 8 % to that.
 func New[V any](maxBytes int64, size func(V) int) (*Store[V], error) {
 	if size == nil {
 		size = sizer[V]()
@@ -123,20 +124,49 @@ func (s *Store[V]) Get(key string, bound time.Duration) (*Entry[V], Sight) {
 	if !ok || e.Key != key {
 		return nil, Miss
 	}
+	return e, e.sight(hash, bound)
+}
+
+// Peek is Get for who has looked just before: a miss does not count as another request
+// for the key. Ristretto would take a key that is asked for once for one that is asked
+// for twice, and hold on to it.
+func (s *Store[V]) Peek(key string, bound time.Duration) (*Entry[V], Sight) {
+	in, ok := s.gate.enter()
+	if !ok {
+		return nil, Miss
+	}
+	hash := s.Hash(key)
+	e, ok := s.peek(hash)
+	s.gate.leave(in)
+	if !ok || e.Key != key {
+		return nil, Miss
+	}
+	return e, e.sight(hash, bound)
+}
+
+func (s *Store[V]) peek(hash uint64) (*Entry[V], bool) {
+	if _, held := s.cache.GetTTL(hash); !held { // the one look that is not counted
+		return nil, false
+	}
+	return s.cache.Get(hash)
+}
+
+// sight judges an entry that a reader found who accepts bound of staleness.
+func (e *Entry[V]) sight(hash uint64, bound time.Duration) Sight {
 	now := Now()
 	switch {
 	case !e.Epoch.believes(hash, e.Stamp, e.Born, now, bound):
-		return nil, Miss
+		return Miss
 	case e.Rare != nil && !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags):
-		return nil, Miss
+		return Miss
 	case now < e.Attend:
-		return e, Hit
+		return Hit
 	case now < e.Expires:
-		return e, Due
+		return Due
 	case now < e.Gone():
-		return e, Spent
+		return Spent
 	}
-	return nil, Miss
+	return Miss
 }
 
 // Put offers e to the store, which may refuse it: what is rarely asked for
@@ -165,7 +195,7 @@ func (s *Store[V]) Reclaim(key string, floor Stamp) {
 	// Ristretto queues a delete also for a key that it does not hold, and blocks
 	// when the queue is full; and an entry loaded since the change is worth keeping.
 	hash := s.Hash(key)
-	if e, held := s.cache.Get(hash); held && e.Stamp < floor {
+	if e, held := s.peek(hash); held && e.Stamp < floor {
 		s.cache.Del(hash)
 	}
 }

@@ -103,6 +103,9 @@ func TestSights(t *testing.T) {
 			if e, saw := s.Get("k", second); saw != want || saw != Miss && e == nil {
 				t.Errorf("%v later: saw %d, want %d", Now().Sub(now), saw, want)
 			}
+			if _, saw := s.Peek("k", second); saw != want {
+				t.Errorf("%v later: peeked %d, want %d", Now().Sub(now), saw, want)
+			}
 			time.Sleep(second)
 		}
 	})
@@ -164,20 +167,20 @@ func TestSucceed(t *testing.T) {
 		first.RaiseTag(5, StampOf(11))
 		second.Succeed(first, Now().Add(time.Minute))
 		first.RaiseAll(StampOf(15))
-		if p := second.Before(Now()); p != first || p.LastFloor(3) != StampOf(10) || !first.Ended() || first.Floor(4) != ended {
+		if p := second.Before(); p != first || p.LastFloor(3) != StampOf(10) || !first.Ended() || first.Floor(4) != ended {
 			t.Fatalf("before it: %+v", p)
 		}
 		second.Raise(4, StampOf(25))
 		third.Succeed(second, Now().Add(time.Minute))
-		p := third.Before(Now())
+		p := third.Before()
 		if p != second || p.LastFloor(3) != StampOf(20) || p.LastFloor(4) != StampOf(25) || p.TagsBelieve(StampOf(10), []uint64{5}) {
 			t.Fatalf("last floors %d and %d", p.LastFloor(3).Seq(), p.LastFloor(4).Seq())
 		}
-		if second.Before(Now()) != nil {
+		if second.Before() != nil {
 			t.Fatal("epochs long gone stay in memory")
 		}
 		time.Sleep(time.Minute)
-		if third.Before(Now()) != nil {
+		if third.Before() != nil {
 			t.Fatal("the epoch before is still of use")
 		}
 	})

@@ -79,7 +79,7 @@ func (t *Tiers[V]) due(q Query[V], e *l1.Entry[V]) bool {
 // postpone keeps hits of L1's entry from attending to it for a while.
 func (t *Tiers[V]) postpone(q Query[V], while time.Duration) {
 	t.counters.relooks.Add(1)
-	e, saw := t.l1.Get(q.Key, q.Bound)
+	e, saw := t.l1.Peek(q.Key, q.Bound)
 	if saw != l1.Due && saw != l1.Hit {
 		return
 	}

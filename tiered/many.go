@@ -2,6 +2,7 @@ package tiered
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/nearcache/nearcache/l1"
@@ -47,7 +48,7 @@ func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Fou
 }
 
 // FetchMany looks for keys that L1 lacks in L2, in one round trip, and hands what it
-// finds to found. It takes no leases and joins no flights: a second reader of a value
+// finds to found, from several goroutines. It takes no leases and joins no flights: a second reader of a value
 // costs a little, a flight for each of a thousand keys would cost more than all of
 // them. What is not simply there and good is left to Fetch: rest.
 func (t *Tiers[V]) FetchMany(ctx context.Context, keys []string, q Query[V], found func(key string, a Answer[V])) (rest []string) {
@@ -69,14 +70,36 @@ func (t *Tiers[V]) FetchMany(ctx context.Context, keys []string, q Query[V], fou
 		t.counters.redisErrors.Add(1)
 		return keys
 	}
-	for i := range groups {
-		rest = t.foundMany(&groups[i], q, tickets[i], rest, found)
+	var mu sync.Mutex
+	var decoding sync.WaitGroup
+	for i, g := range groups {
+		for from := 0; from < len(g.Keys); from += decodedTogether {
+			part := g
+			to := min(from+decodedTogether, len(g.Keys))
+			part.Keys, part.Values = g.Keys[from:to], g.Values[from:to]
+			work := func() {
+				lacking := t.foundMany(&part, q, tickets[i], found)
+				mu.Lock()
+				defer mu.Unlock()
+				rest = append(rest, lacking...)
+			}
+			if len(keys) <= decodedTogether {
+				work()
+			} else {
+				decoding.Go(work)
+			}
+		}
 	}
+	decoding.Wait()
 	return rest
 }
 
-// foundMany hands on what a shard answered, and appends the other keys to rest.
-func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, rest []string, found func(string, Answer[V])) []string {
+// decodedTogether is how many values one goroutine decodes: most of what many values
+// cost is that.
+const decodedTogether = 128
+
+// foundMany hands on what a shard answered, and returns the other keys.
+func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, found func(string, Answer[V])) (rest []string) {
 	s := t.shards[g.Shard]
 	record := l2.Reply{Record: g.Record, Known: g.Known}
 	for i, key := range g.Keys {

@@ -113,7 +113,7 @@ type grant[V any] struct {
 func (t *Tiers[V]) Fetch(ctx context.Context, q Query[V]) (Answer[V], error) {
 	g := grant[V]{Ticket: q.Ticket}
 	if q.Bound > 0 {
-		e, saw := t.l1.Get(q.Key, q.Bound)
+		e, saw := t.l1.Peek(q.Key, q.Bound)
 		switch {
 		case saw == l1.Hit, saw == l1.Due && !t.due(q, e):
 			return AnswerOf(e), nil
@@ -328,7 +328,7 @@ func (t *Tiers[V]) overtaken(g *grant[V], h codec.Header) bool {
 		return true
 	}
 	birth := l1.StampOf(h.Birth)
-	p := g.Epoch.Before(l1.Now())
+	p := g.Epoch.Before()
 	if p != nil && (birth < p.LastFloor(g.Hash) || !p.TagsBelieve(birth, t.hashes(h.Tags))) {
 		t.counters.refusedValues.Add(1)
 		return true

@@ -57,12 +57,17 @@ type Tiers[V any] struct {
 	running  sync.WaitGroup
 }
 
-// stripesInAll is the number of stripes of all shards together, 8 bytes each: an
-// invalidation takes one entry in 65,536 with it by accident.
-const (
-	stripesInAll = 65536
-	minStripes   = 1024
-)
+// entryBytes is what an entry of L1 is assumed to weigh where stripes are counted: one
+// for each, so that an invalidation takes about one entry with it by accident. They add
+// 8 bytes to it.
+const entryBytes = 512
+
+const minStripes, maxStripes = 1024, 1 << 22
+
+// stripesOf returns how many stripes each shard's floors have.
+func stripesOf(maxBytes int64, shards int) int {
+	return ceilPow2(int(min(max(maxBytes/entryBytes/int64(shards), minStripes), maxStripes)))
+}
 
 // logLen is how many changes a shard's log keeps, about.
 const logLen = 10_000
@@ -84,7 +89,7 @@ func Open[V any](cfg Config[V]) (*Tiers[V], error) {
 	t.faults.log = cfg.Logger
 	t.shards = make([]*shard, max(cfg.Shards, 1))
 	for i := range t.shards {
-		t.shards[i] = newShard(i, len(t.shards), cfg.RecoveryWindow)
+		t.shards[i] = newShard(i, len(t.shards), stripesOf(cfg.MaxBytes, len(t.shards)), cfg.RecoveryWindow)
 	}
 	if cfg.Redis == nil {
 		t.shards[0].epoch.Load().Prove(l1.Always) // nobody else changes anything
@@ -156,8 +161,8 @@ type shard struct {
 	markers markers
 }
 
-func newShard(index, shards int, window time.Duration) *shard {
-	s := &shard{index: index, stripes: max(stripesInAll/ceilPow2(shards), minStripes), window: window}
+func newShard(index, shards, stripes int, window time.Duration) *shard {
+	s := &shard{index: index, stripes: stripes, window: window}
 	s.outbox.limit = max(65536/shards, 1024)
 	s.outbox.window = window
 	s.markers.limit = max(65536/shards, 1024)

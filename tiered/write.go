@@ -43,7 +43,7 @@ func (t *Tiers[V]) Expire(ctx context.Context, keys []string) error {
 // soften expires a key of an L1-only cache. Loads under way are fenced off, and what
 // is there stays as something that may stand in.
 func (t *Tiers[V]) soften(key string) {
-	e, saw := t.l1.Get(key, t.cfg.MaxStaleness)
+	e, saw := t.l1.Peek(key, t.cfg.MaxStaleness)
 	t.counters.relooks.Add(1)
 	epoch, hash := t.shards[0].epoch.Load(), t.l1.Hash(key)
 	stamp := epoch.Fence(hash)
