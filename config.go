@@ -206,7 +206,7 @@ func (c Config[V]) validate() error {
 		c.TTL.validate(c.Redis != nil),
 	}
 	if c.Load != nil && c.LoadItem != nil {
-		errs = append(errs, errors.New("Load and LoadItem are both set, must be one of them"))
+		errs = append(errs, errors.New("both Load and LoadItem are set, must be one of them"))
 	}
 	if c.LoadSoftTimeout != 0 {
 		errs = append(errs, within("LoadSoftTimeout", c.LoadSoftTimeout, time.Millisecond, c.LoadTimeout-1))

@@ -182,7 +182,9 @@ func (m *markers) learn(tags []string) (life uint64) {
 		m.life++
 	}
 	for _, tag := range tags {
-		m.known[tag] = m.known[tag]
+		if _, ok := m.known[tag]; !ok {
+			m.known[tag] = marker{}
+		}
 	}
 	return m.life
 }
