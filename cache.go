@@ -75,7 +75,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, erro
 	if bound > 0 {
 		e, saw = c.tiers.Lookup(key, bound)
 		// What most reads are is answered without a look at anything else.
-		if saw == l1.Hit && e.Rare == nil && len(opts) == 0 && c.cfg.Clone == nil {
+		if saw == l1.Plain && len(opts) == 0 && c.cfg.Clone == nil {
 			return e.Value, nil
 		}
 	}
@@ -153,7 +153,7 @@ func (c *Cache[V]) attend(ctx context.Context, key string, e *l1.Entry[V], saw l
 			c.refresh(ctx, key, s, ahead)
 		}
 	}
-	return saw == l1.Hit || saw == l1.Due
+	return saw == l1.Plain || saw == l1.Hit || saw == l1.Due
 }
 
 // call is what a read of key beyond L1 needs. It stands apart so that what it

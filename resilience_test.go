@@ -592,3 +592,57 @@ func TestMaxConcurrentLoads(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkFeatures compares a hit with every feature on to one with all of them off,
+// in turns: the ratio of the fastest of many turns each is reported.
+//
+//	go test -run '^$' -bench Features -benchtime 1x .
+func BenchmarkFeatures(b *testing.B) {
+	open := func(change func(*nearcache.Config[[200]byte])) *nearcache.Cache[[200]byte] {
+		cfg := nearcache.Config[[200]byte]{RefreshAhead: -1, ErrorBackoff: -1}
+		change(&cfg)
+		c, err := nearcache.New(cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	off := open(func(c *nearcache.Config[[200]byte]) {
+		c.Load = func(context.Context, string) (v [200]byte, err error) { return v, nil }
+	})
+	on := open(func(c *nearcache.Config[[200]byte]) {
+		c.RefreshAhead, c.ErrorBackoff, c.MaxConcurrentLoads = 1, 0, 10
+		c.LoadSoftTimeout = time.Second
+		c.TTL = nearcache.TTL{L1: time.Hour, StaleIfError: time.Hour, Idle: time.Hour}
+		c.LoadItem = func(_ context.Context, _ string, item *nearcache.Item[[200]byte]) (v [200]byte, err error) {
+			item.Validator = "v1"
+			return v, nil
+		}
+	})
+	keys := make([]string, 1000)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("product:%08d", i)
+	}
+	turn := func(c *nearcache.Cache[[200]byte]) time.Duration {
+		began := time.Now()
+		for n := range 50_000 {
+			if _, err := c.Get(context.Background(), keys[n*7919%len(keys)]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return time.Since(began) / 50_000
+	}
+	for b.Loop() {
+		fastest := [2]time.Duration{time.Hour, time.Hour}
+		for range 60 {
+			for i, c := range []*nearcache.Cache[[200]byte]{off, on} {
+				fastest[i] = min(fastest[i], turn(c))
+			}
+		}
+		b.ReportMetric(float64(fastest[0]), "ns-off")
+		b.ReportMetric(float64(fastest[1]), "ns-on")
+		b.ReportMetric(float64(fastest[1])/float64(fastest[0]), "ratio")
+	}
+	b.ReportMetric(0, "ns/op")
+}

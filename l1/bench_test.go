@@ -37,7 +37,7 @@ func BenchmarkHit(b *testing.B) {
 	store.cache.Wait()
 	bare.Wait()
 
-	ours := func(i int) bool { _, saw := store.Get(keys[i%n], time.Second); return saw == Hit }
+	ours := func(i int) bool { _, saw := store.Get(keys[i%n], time.Second); return saw == Plain }
 	theirs := func(i int) bool { _, ok := bare.Get(keys[i%n]); return ok }
 	for _, c := range []struct {
 		name string

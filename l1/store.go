@@ -18,7 +18,7 @@ type Entry[V any] struct {
 	Stamp   Stamp   // the newest change that the value is known to reflect
 	Born    Instant // when that read began
 	Expires Instant // end of its life
-	Attend  Instant // a hit from then on has something to do beside answering; 0: at Expires
+	Attend  Instant // until then a hit is only to be answered; 0: until Expires
 	Keep    uint32  // milliseconds after its life in which it may stand in for a load that fails
 	Cost    uint32  // microseconds that it took to get the value
 	Rare    *Rare   // nil for most entries, which saves them its memory
@@ -34,6 +34,25 @@ type Rare struct {
 	Tags      []uint64      // hashes of the tags that it names
 	Idle      time.Duration // ends a life in which nobody asks; 0: does not
 	Cap       Instant       // end of that life however often it is asked for
+
+	attend Instant // the entry's own, where every hit has to look here; 0: at Expires
+}
+
+// settle completes an entry before it is published. What has no tags, and whose answer
+// is its value, is judged without a look at Rare, which is in other cache lines: that
+// costs a fifth of a hit. So the others are attended to from the beginning.
+func (e *Entry[V]) settle() {
+	if e.Attend == 0 {
+		e.Attend = e.Expires
+	}
+	if r := e.Rare; r != nil && (r.Err != nil || r.Stale || len(r.Tags) > 0) {
+		if len(r.Tags) > 0 { // the others are not refreshed
+			own := *r
+			own.attend = e.Attend
+			e.Rare = &own
+		}
+		e.Attend = Never
+	}
 }
 
 // Gone is when the entry is of no more use.
@@ -46,8 +65,9 @@ type Sight uint8
 
 const (
 	Miss  Sight = iota
-	Hit         // an entry to be answered, and no more
-	Due         // an entry to be answered, and to be attended to
+	Plain       // an entry whose value is the answer
+	Hit         // an entry whose Rare tells what the answer is
+	Due         // likewise, and to be attended to
 	Spent       // an entry whose life is over, and that may stand in for a load that fails
 )
 
@@ -157,9 +177,23 @@ func (e *Entry[V]) sight(hash uint64, bound time.Duration) Sight {
 	switch {
 	case !e.Epoch.believes(hash, e.Stamp, e.Born, now, bound):
 		return Miss
-	case e.Rare != nil && !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags):
-		return Miss
 	case now < e.Attend:
+		return Plain
+	}
+	attend := e.Attend
+	if e.Rare != nil {
+		if !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags) {
+			return Miss
+		}
+		if attend == Never {
+			attend = e.Rare.attend
+			if attend == 0 {
+				attend = e.Expires
+			}
+		}
+	}
+	switch {
+	case now < attend:
 		return Hit
 	case now < e.Expires:
 		return Due
@@ -178,9 +212,7 @@ func (s *Store[V]) Put(e *Entry[V]) {
 	if s.closed {
 		return
 	}
-	if e.Attend == 0 {
-		e.Attend = e.Expires
-	}
+	e.settle()
 	s.cache.Set(s.Hash(e.Key), e, int64(overhead+len(e.Key)+s.size(e.Value)))
 }
 

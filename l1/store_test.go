@@ -1,6 +1,7 @@
 package l1
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -92,23 +93,40 @@ func TestBelief(t *testing.T) {
 
 // TestSights: what becomes of an entry as time passes.
 func TestSights(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, epoch := filled(t)
-		epoch.Prove(Always)
-		now := Now()
-		s.Put(&Entry[string]{Key: "k", Epoch: epoch, Stamp: 10,
-			Attend: now.Add(second), Expires: now.Add(2 * second), Keep: 1000})
-		s.cache.Wait()
-		for _, want := range []Sight{Hit, Due, Spent, Miss} {
-			if e, saw := s.Get("k", second); saw != want || saw != Miss && e == nil {
-				t.Errorf("%v later: saw %d, want %d", Now().Sub(now), saw, want)
-			}
-			if _, saw := s.Peek("k", second); saw != want {
-				t.Errorf("%v later: peeked %d, want %d", Now().Sub(now), saw, want)
-			}
-			time.Sleep(second)
-		}
-	})
+	for name, c := range map[string]struct {
+		rare  *Rare
+		first Sight
+	}{
+		"common":   {nil, Plain},
+		"idle":     {&Rare{Idle: time.Hour, Validator: "v"}, Plain},
+		"tagged":   {&Rare{Tags: []uint64{7}}, Hit},
+		"failure":  {&Rare{Err: errors.New("down")}, Hit},
+		"stand-in": {&Rare{Stale: true}, Hit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, epoch := filled(t)
+				now := Now()
+				e := &Entry[string]{Key: "k", Epoch: epoch, Stamp: 10, Expires: now.Add(2 * second), Keep: 1000, Rare: c.rare}
+				want := []Sight{c.first, c.first, Spent, Miss}
+				if c.rare == nil || c.rare.Err == nil && !c.rare.Stale {
+					e.Attend = now.Add(second)
+					want[1] = Due
+				}
+				s.Put(e)
+				s.cache.Wait()
+				for _, want := range want {
+					if _, saw := s.Get("k", second); saw != want {
+						t.Errorf("%v later: saw %d, want %d", Now().Sub(now), saw, want)
+					}
+					if _, saw := s.Peek("k", second); saw != want {
+						t.Errorf("%v later: peeked %d, want %d", Now().Sub(now), saw, want)
+					}
+					time.Sleep(second)
+				}
+			})
+		})
+	}
 }
 
 // TestSweep: the memory of an expired entry is freed in bounded time.

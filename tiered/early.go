@@ -80,7 +80,7 @@ func (t *Tiers[V]) due(q Query[V], e *l1.Entry[V]) bool {
 func (t *Tiers[V]) postpone(q Query[V], while time.Duration) {
 	t.counters.relooks.Add(1)
 	e, saw := t.l1.Peek(q.Key, q.Bound)
-	if saw != l1.Due && saw != l1.Hit {
+	if saw == l1.Miss || saw == l1.Spent {
 		return
 	}
 	next := *e

@@ -115,7 +115,7 @@ func (t *Tiers[V]) Fetch(ctx context.Context, q Query[V]) (Answer[V], error) {
 	if q.Bound > 0 {
 		e, saw := t.l1.Peek(q.Key, q.Bound)
 		switch {
-		case saw == l1.Hit, saw == l1.Due && !t.due(q, e):
+		case saw == l1.Plain, saw == l1.Hit, saw == l1.Due && !t.due(q, e):
 			return AnswerOf(e), nil
 		case saw != l1.Miss:
 			g.old = knownOf(e, g.Hash)

@@ -57,7 +57,7 @@ func TestStrictReadsProveNothing(t *testing.T) {
 		t.Fatalf("found %v", found)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if e, saw := tiers.l1.Get("k", time.Hour); saw == l1.Hit {
+		if e, saw := tiers.l1.Get("k", time.Hour); saw == l1.Plain {
 			if e.Born > ticket.Proven {
 				t.Fatalf("born %v after the proof", e.Born.Sub(ticket.Proven))
 			}
