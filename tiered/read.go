@@ -262,35 +262,7 @@ func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V],
 		return a, "", false
 	}
 	g.old = old
-	claimant = h.Claim.Token
-	if h.Claim.Kind == codec.NoClaim || h.Claim.Until <= s.clock()/1000 {
-		claimant = t.l2.Token()
-		switch ok, err := t.l2.Claim(ctx, q.Key, reply, claimant, t.lease); {
-		case ok:
-			g.token, g.claimed = claimant, reply
-			return a, "", false
-		case err != nil:
-			return a, "", false
-		}
-		// Somebody was faster. Nobody holds our token, so there is nothing to wait
-		// for, and the next look tells more.
-	}
-	backsOff := h.Claim.Kind == codec.BackOff
-	switch {
-	case fresh: // somebody else refreshes it
-		a = t.adopt(q, g, h, v, left)
-		t.postpone(q, max(h.Cost/2, minPostponed))
-		return a, "", true
-	case q.Bound > 0 && old.standsIn() && (h.Expired || backsOff):
-		t.counters.l2Hits.Add(1)
-		if backsOff {
-			t.standIn(q, old, time.Duration(h.Claim.Until*1000-s.clock())*time.Microsecond)
-		}
-		return Answer[V]{Value: v, Source: FromL2, Stale: true}, "", true
-	case backsOff: // and nothing to stand in
-		return a, "", false
-	}
-	return a, claimant, false
+	return t.renewable(ctx, s, q, g, reply, h)
 }
 
 // left returns what a value in L2 has left of its life.
