@@ -179,7 +179,7 @@ func (c *Cache[V]) call(key string, s settings, b *batch[V]) call[tiered.Answer[
 
 func (c *Cache[V]) query(key string, s settings) tiered.Query[V] {
 	return tiered.Query[V]{Key: key, Bound: s.bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(s.ttl),
-		Refresh: s.refresh, Ahead: s.ahead, Blind: s.blind}
+		Refresh: s.refresh, Ahead: s.ahead, Blind: s.blind, Loaderless: !c.cfg.loads()}
 }
 
 // fetch is the flight of one key.

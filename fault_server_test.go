@@ -235,6 +235,16 @@ func TestFaultDemotedMaster(t *testing.T) {
 			}
 			s.changeFailing(t, 0, s.keys[5:10])
 			t.Logf("without an announcement, repaired after %v", s.repaired(t, s.keys))
+			for i, cache := range s.fleet.caches { // many at once are no exception
+				for _, opts := range [][]nearcache.Option{nil, {nearcache.SkipL1()}} {
+					got, err := cache.GetMany(ctx, s.keys, opts...)
+					for _, key := range s.keys {
+						if want := s.fleet.source.version(key); err != nil || got[key].Version != want {
+							t.Errorf("instance %d answered version %d of %s, %v; want %d", i, got[key].Version, key, err, want)
+						}
+					}
+				}
+			}
 			if err := s.admin.Do(ctx, c.restore...).Err(); err != nil {
 				t.Fatal(err)
 			}

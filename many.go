@@ -30,7 +30,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, opts ...Option) (
 	}
 	m := &many[V]{cache: c, settings: s, values: make(map[string]V, len(keys))}
 	if rest := m.lookup(ctx, keys); len(rest) > 0 {
-		q := tiered.Query[V]{Bound: s.bound, TTL: tiered.TTL(s.ttl)}
+		q := tiered.Query[V]{Bound: s.bound, TTL: tiered.TTL(s.ttl), Loaderless: !c.cfg.loads()}
 		rest = c.tiers.FetchMany(ctx, rest, q, m.add)
 		if len(rest) > 0 {
 			m.fetch(ctx, rest)

@@ -3,7 +3,6 @@ package tiered
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/nearcache/nearcache/l1"
 	"github.com/nearcache/nearcache/l2"
@@ -21,14 +20,23 @@ const (
 
 // Look reads L2 once, without a lease: what is not simply there and good is left to
 // Fetch.
+//
+// A lease is a write, which a demoted or isolated master refuses; a look is a read, and
+// such a master answers it with what it has. So a look is worth no more than a hit of
+// L1: the shard must be proven within the bound, as of the ticket, and what is found is
+// as old as that proof. A reader that accepts no staleness gets nothing from a look,
+// unless there is no loader that it could turn to.
 func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Found) {
 	s := t.shardOf(q.Key)
-	if !t.readable(s, q) {
+	switch {
+	case !t.readable(s, q):
 		return a, Unavailable
+	case !q.proven():
+		return a, Nothing
 	}
 	g := grant[V]{Ticket: q.Ticket}
-	g.Born = t.born(q.Ticket, l1.Now())
-	reply, err := t.l2.Read(ctx, q.Key, "", time.Duration(0))
+	g.Born = q.lookedAt(l1.Now())
+	reply, err := t.l2.Read(ctx, q.Key, "", 0)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return a, Abandoned
@@ -47,6 +55,14 @@ func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Fou
 	return a, Nothing
 }
 
+// proven reports whether what a look finds may be answered.
+func (q *Query[V]) proven() bool {
+	return q.Loaderless || l1.Now().Sub(q.Ticket.Proven) <= q.Bound && q.Bound > 0
+}
+
+// lookedAt returns when something that a look found at now was current for certain.
+func (q *Query[V]) lookedAt(now l1.Instant) l1.Instant { return min(now, q.Ticket.Proven) }
+
 // FetchMany looks for keys that L1 lacks in L2, in one round trip, and hands what it
 // finds to found, from several goroutines. It takes no leases and joins no flights: a second reader of a value
 // costs a little, a flight for each of a thousand keys would cost more than all of
@@ -56,15 +72,13 @@ func (t *Tiers[V]) FetchMany(ctx context.Context, keys []string, q Query[V], fou
 		return keys
 	}
 	groups := t.l2.Group(keys)
-	for _, g := range groups {
-		if s := t.shards[g.Shard]; !t.followed(s.epoch.Load()) {
-			return keys
-		}
-	}
 	// Taken before anything is read: what is kept under them reflects no less.
 	tickets := make([]Ticket, len(groups))
 	for i, g := range groups {
-		tickets[i] = NewTicket(t.shards[g.Shard].epoch.Load(), 0)
+		q.Ticket = NewTicket(t.shards[g.Shard].epoch.Load(), 0)
+		if tickets[i] = q.Ticket; !t.followed(q.Ticket.Epoch) || !q.proven() {
+			return keys
+		}
 	}
 	if err := t.l2.ReadMany(ctx, groups); err != nil {
 		t.counters.redisErrors.Add(1)
@@ -110,7 +124,7 @@ func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, found func(
 			continue
 		}
 		grant := grant[V]{Ticket: q.Ticket, record: g.Record}
-		grant.Born = t.born(q.Ticket, q.Ticket.Born)
+		grant.Born = q.lookedAt(q.Ticket.Born)
 		grant.Stamp = max(grant.Stamp, l1.StampOf(g.Record.Seq))
 		if a, ok := t.plain(s, q, &grant, g.Values[i]); ok {
 			found(key, a)

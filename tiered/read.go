@@ -68,17 +68,18 @@ func AnswerOf[V any](e *l1.Entry[V]) Answer[V] {
 
 // Query is one read beyond L1, for all who join it.
 type Query[V any] struct {
-	Key     string
-	Bound   time.Duration // of staleness; 0 skips L1
-	Ticket  Ticket
-	TTL     TTL
-	Load    Loader[V]                                  // nil: none
-	Waits   func()                                     // told when the read begins to wait for another instance's load; or nil
-	Turn    func(ctx context.Context, wait bool) error // takes a place among the loads in flight
-	Offer   func(a Answer[V], soft bool)               // tells of a value that may stand in while the load goes on
-	Refresh bool                                       // L1's entry is still good, and due
-	Ahead   time.Duration                              // what has no more left of its life is refreshed
-	Blind   bool                                       // L2 has been asked in vain: it is not asked again
+	Key        string
+	Bound      time.Duration // of staleness; 0 skips L1
+	Ticket     Ticket
+	TTL        TTL
+	Load       Loader[V]                                  // nil: none
+	Waits      func()                                     // told when the read begins to wait for another instance's load; or nil
+	Turn       func(ctx context.Context, wait bool) error // takes a place among the loads in flight
+	Offer      func(a Answer[V], soft bool)               // tells of a value that may stand in while the load goes on
+	Refresh    bool                                       // L1's entry is still good, and due
+	Ahead      time.Duration                              // what has no more left of its life is refreshed
+	Blind      bool                                       // L2 has been asked in vain: it is not asked again
+	Loaderless bool                                       // there is no loader to turn to
 }
 
 // Lookup reads L1 alone.

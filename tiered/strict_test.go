@@ -31,7 +31,7 @@ func strictly(t *testing.T) *Tiers[string] {
 }
 
 func lookAt(tiers *Tiers[string], ticket Ticket) (Answer[string], Found) {
-	return tiers.Look(context.Background(), Query[string]{Key: "k", Bound: time.Second, Ticket: ticket, TTL: TTL{L1: time.Minute, L2: time.Minute}})
+	return tiers.Look(context.Background(), Query[string]{Key: "k", Bound: 2 * time.Second, Ticket: ticket, TTL: TTL{L1: time.Minute, L2: time.Minute}})
 }
 
 // TestStrictNeedsAProof: Redis is believed only if it was proven, as of the ticket, to
@@ -43,8 +43,11 @@ func TestStrictNeedsAProof(t *testing.T) {
 		t.Fatalf("with a proof: %q, %v", a.Value, found)
 	}
 	ticket.Proven = l1.Never
-	if a, found := lookAt(tiers, ticket); found != Unavailable {
+	if a, found := lookAt(tiers, ticket); found == Value {
 		t.Fatalf("without a proof: %q, %v", a.Value, found)
+	}
+	if reply, ok := tiers.ask(context.Background(), tiers.shards[0], Query[string]{Key: "k", Ticket: ticket}, new(grant[string])); ok {
+		t.Fatalf("a lease was asked for without a proof, and the answer believed: %+v", reply)
 	}
 }
 
