@@ -2,7 +2,7 @@
 MODULES := . $(patsubst %/go.mod,%,$(shell find ./*/ -name go.mod | sort))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: test check mutants simulate spec bench bench-guard
+.PHONY: test check mutants simulate spec long bench bench-guard
 
 # All tests of all modules, with the race detector.
 test:
@@ -15,6 +15,10 @@ mutants:
 # Twelve hours of virtual time; NEARCACHE_SEEDS for more.
 simulate:
 	@NEARCACHE_SEEDS=$${NEARCACHE_SEEDS:-36} go test -run TestSimulation -timeout 2h -v .
+
+# Tests that take minutes: an outage of Redis under load.
+long:
+	@NEARCACHE_LONG=1 go test -race -run TestReadsOutliveRedis -timeout 30m -v .
 
 # The protocol's model, searched within large bounds.
 spec:
