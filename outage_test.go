@@ -73,7 +73,7 @@ func (v *victim) refills(t testing.TB) {
 
 // TestReadsOutliveRedis: cold reads are answered while the server is away, nothing
 // piles up, and L2 is filled again when it is back. NEARCACHE_LONG=1 makes it a
-// minute; 5,000 reads a second all along.
+// minute. Reads come at 5,000 a second.
 func TestReadsOutliveRedis(t *testing.T) {
 	length := 2 * time.Second
 	if os.Getenv("NEARCACHE_LONG") == "1" {
