@@ -49,6 +49,11 @@ type Config[V any] struct {
 	// Codec encodes values for Redis. Default [codec.Msgpack].
 	Codec codec.Codec[V]
 
+	// Compressor makes encoded values of at least 1 KiB smaller for Redis; those that
+	// do not shrink are stored as they are. Default nil: none are compressed. All
+	// instances should agree: what one cannot decompress it loads anew.
+	Compressor codec.Compressor
+
 	// Clone copies a value before a Get returns it. Default nil: callers share
 	// the value that L1 holds, and must not change it.
 	Clone func(V) V
@@ -60,7 +65,7 @@ type Config[V any] struct {
 	// MaxKeyBytes bounds keys. Default 1024; at most 65,536.
 	MaxKeyBytes int
 
-	// MaxValueBytes bounds encoded values in Redis. Set refuses larger ones; loaded
+	// MaxValueBytes bounds encoded values before they are compressed. Set refuses larger ones; loaded
 	// ones are returned and kept in L1 only. Default 1 MiB; at most 512 MiB.
 	MaxValueBytes int
 

@@ -307,6 +307,9 @@ func (t *Tiers[V]) open(reply l2.Reply) (h codec.Header, v V, err error) {
 	if err == nil && h.Codec != t.cfg.Codec.ID() {
 		err = errors.New("written with codec " + strconv.Itoa(int(h.Codec)) + ", read with " + strconv.Itoa(int(t.cfg.Codec.ID())))
 	}
+	if err == nil && h.Compressed {
+		payload, err = t.decompress(payload)
+	}
 	if err == nil && !h.Negative {
 		v, err = decode(t.cfg.Codec, payload)
 	}

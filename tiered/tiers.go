@@ -17,11 +17,12 @@ import (
 )
 
 // Config says how the tiers of one cache work. All fields are required but
-// Redis, without which there is L1 alone.
+// Redis, without which there is L1 alone, and Compressor.
 type Config[V any] struct {
 	Name           string
 	Redis          redis.UniversalClient
 	Codec          codec.Codec[V]
+	Compressor     codec.Compressor
 	MaxBytes       int64
 	MaxValueBytes  int
 	MaxStaleness   time.Duration
