@@ -39,7 +39,7 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 		return nil, err
 	}
 	tiers, err := tiered.Open(tiered.Config[V]{
-		Name: cfg.Name, Redis: cfg.Redis, Codec: cfg.Codec, Compressor: cfg.Compressor, Shards: cfg.Shards,
+		Name: cfg.Name, Redis: cfg.Redis, Codec: cfg.Codec, Compressor: cfg.Compressor, Seal: cfg.Seal, Shards: cfg.Shards,
 		MaxBytes: cfg.MaxBytes, MaxValueBytes: cfg.MaxValueBytes,
 		MaxStaleness: cfg.MaxStaleness, LoadTimeout: cfg.LoadTimeout, RedisTimeout: cfg.RedisTimeout,
 		RecoveryWindow: cfg.RecoveryWindow, Strict: cfg.Strict, Jitter: cfg.TTLJitter, Logger: cfg.Logger,

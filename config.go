@@ -54,6 +54,12 @@ type Config[V any] struct {
 	// instances should agree: what one cannot decompress it loads anew.
 	Compressor codec.Compressor
 
+	// Seal encrypts and authenticates values in Redis, after the Compressor, and binds
+	// each to its key: see [codec.NewSeal]. Default nil: whoever can write to Redis
+	// decides what a Get returns. All instances should agree: what one cannot open, and
+	// what is not sealed although it should be, it loads anew.
+	Seal *codec.Seal
+
 	// Clone copies a value before a Get returns it. Default nil: callers share
 	// the value that L1 holds, and must not change it.
 	Clone func(V) V

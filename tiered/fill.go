@@ -62,7 +62,7 @@ func renewed(old []byte, h codec.Header) (header []byte, ok bool) {
 	if err != nil || was.Validator != h.Validator || !slices.Equal(was.Tags, h.Tags) || was.Negative {
 		return nil, false
 	}
-	h.Compressed = was.Compressed
+	h.Compressed, h.Sealed = was.Compressed, was.Sealed
 	return codec.Renewed(old, h), true
 }
 
@@ -114,6 +114,9 @@ func (t *Tiers[V]) pack(key string, c content[V], h *codec.Header) ([]byte, erro
 	}
 	buf, err := t.compress(buf, start, h)
 	if err != nil {
+		return nil, err
+	}
+	if buf, err = t.seal(key, buf, start, h); err != nil {
 		return nil, err
 	}
 	codec.Finish(buf, *h)

@@ -242,7 +242,7 @@ func (t *Tiers[V]) born(ticket Ticket, read l1.Instant) l1.Instant {
 // that somebody else refreshes (claimant is the token), or one that we have to
 // replace, by a lease or claim if the grant has its token.
 func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V], reply l2.Reply) (a Answer[V], claimant string, done bool) {
-	h, v, err := t.open(reply)
+	h, v, err := t.open(q.Key, reply)
 	if err != nil || t.overtaken(g, h) || !t.askTags(ctx, s, g, h) {
 		if err != nil {
 			t.faults.note("value", err)
@@ -298,14 +298,17 @@ func (t *Tiers[V]) left(s *shard, h codec.Header) time.Duration {
 	return time.Duration(h.Expires*1000-s.clock()) * time.Microsecond
 }
 
-// open takes the value out of its envelope, or says why it cannot be believed.
-func (t *Tiers[V]) open(reply l2.Reply) (h codec.Header, v V, err error) {
+// open takes the value of key out of its envelope, or says why it cannot be believed.
+func (t *Tiers[V]) open(key string, reply l2.Reply) (h codec.Header, v V, err error) {
 	if reply.State == l2.Foreign {
 		return h, v, errors.New("a Redis type other than string")
 	}
 	h, payload, err := codec.Open(reply.Data)
 	if err == nil && h.Codec != t.cfg.Codec.ID() {
 		err = errors.New("written with codec " + strconv.Itoa(int(h.Codec)) + ", read with " + strconv.Itoa(int(t.cfg.Codec.ID())))
+	}
+	if err == nil {
+		payload, err = t.unseal(key, reply.Data, payload, h)
 	}
 	if err == nil && h.Compressed {
 		payload, err = t.decompress(payload)

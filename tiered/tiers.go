@@ -17,12 +17,13 @@ import (
 )
 
 // Config says how the tiers of one cache work. All fields are required but
-// Redis, without which there is L1 alone, and Compressor.
+// Redis, without which there is L1 alone, Compressor and Seal.
 type Config[V any] struct {
 	Name           string
 	Redis          redis.UniversalClient
 	Codec          codec.Codec[V]
 	Compressor     codec.Compressor
+	Seal           *codec.Seal
 	MaxBytes       int64
 	MaxValueBytes  int
 	MaxStaleness   time.Duration

@@ -132,7 +132,7 @@ func (t *Tiers[V]) Set(ctx context.Context, values map[string]V, ttl TTL, tags [
 		if err != nil {
 			return err // nothing has happened
 		}
-		w.packed[key] = packed{envelope, h.Compressed}
+		w.packed[key] = packed{envelope, h}
 		keys = append(keys, key)
 	}
 	return t.eachShard(keys, func(shard int, keys []string) error { return t.setIn(ctx, shard, keys, w) })
@@ -146,10 +146,10 @@ type writing[V any] struct {
 	tags   []string
 }
 
-// packed is an envelope but for its header.
+// packed is an envelope but for its header, of which only the flags are known.
 type packed struct {
-	envelope   []byte
-	compressed bool
+	envelope []byte
+	flags    codec.Header
 }
 
 // setBytes bounds the values of one script: Redis serves nobody else meanwhile.
@@ -227,7 +227,7 @@ func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, t
 			return l2.Record{}, err
 		}
 		p := w.packed[key]
-		h.Compressed = p.compressed
+		h.Compressed, h.Sealed = p.flags.Compressed, p.flags.Sealed
 		codec.Finish(p.envelope, h)
 		out[i] = l2.Value{Envelope: p.envelope, Life: t.expiry(lives[i].l2, w.ttl, false)}
 	}
