@@ -43,7 +43,7 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 		MaxBytes: cfg.MaxBytes, MaxValueBytes: cfg.MaxValueBytes,
 		MaxStaleness: cfg.MaxStaleness, LoadTimeout: cfg.LoadTimeout, RedisTimeout: cfg.RedisTimeout,
 		RecoveryWindow: cfg.RecoveryWindow, Strict: cfg.Strict, Jitter: cfg.TTLJitter, Logger: cfg.Logger,
-		ErrorBackoff: cfg.ErrorBackoff, RefreshAhead: cfg.RefreshAhead,
+		ErrorBackoff: cfg.ErrorBackoff, RefreshAhead: cfg.RefreshAhead, DetectMutation: cfg.DetectMutation,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: %w", err)

@@ -64,6 +64,14 @@ type Config[V any] struct {
 	// the value that L1 holds, and must not change it.
 	Clone func(V) V
 
+	// DetectMutation finds values that somebody changed although L1 shares them: they
+	// are hashed when they enter L1, compared every second and at Close, logged with
+	// their keys, once each, and counted in [Stats]. Exported fields count, or all of a
+	// struct that has none; values of more than 100,000 nodes are not watched. It is
+	// meant for tests and development: it costs nothing at a hit, but each fill and
+	// each second the reading of values by reflection. Default false.
+	DetectMutation bool
+
 	// MaxBytes bounds the memory of L1, approximately: keys, values as estimated by
 	// reflection, and 240 bytes an entry. Default 64 MiB; at least 64 KiB.
 	MaxBytes int64
