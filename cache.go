@@ -67,7 +67,7 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 // empty or too long [ErrKey].
 func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, error) {
 	s, info := c.settings(opts)
-	if e, ok := c.lookup(ctx, key, &s); ok {
+	if e, ok := c.lookup(ctx, key, &s, opts); ok {
 		return c.answer(tiered.AnswerOf(e), s.bound, info)
 	}
 	var zero V
@@ -128,15 +128,20 @@ func (c *Cache[V]) fly(ctx context.Context, key string, s settings, b *batch[V])
 	return a, err
 }
 
-// lookup reads L1, and sees to what is due there.
-func (c *Cache[V]) lookup(ctx context.Context, key string, s *settings) (*l1.Entry[V], bool) {
+// lookup reads L1, and sees to what is due there. Only then are tags taken from opts, if
+// s does not have them.
+func (c *Cache[V]) lookup(ctx context.Context, key string, s *settings, opts []Option) (*l1.Entry[V], bool) {
 	if s.bound == 0 {
 		return nil, false
 	}
 	e, saw := c.tiers.Lookup(key, s.bound)
 	if saw == l1.Due {
 		if ahead, ok := c.tiers.Attend(e); ok {
-			c.refresh(ctx, key, *s, ahead)
+			due := *s
+			if due.tags == nil {
+				due.tags = tagsOf(opts)
+			}
+			c.refresh(ctx, key, due, ahead)
 		}
 	}
 	return e, saw == l1.Hit || saw == l1.Due
@@ -184,7 +189,7 @@ func (c *Cache[V]) fetch(ctx context.Context, q tiered.Query[V], s settings) (ti
 // refresh replaces or prolongs an entry that is still good, behind its reader's back.
 func (c *Cache[V]) refresh(ctx context.Context, key string, s settings, ahead time.Duration) {
 	s.refresh, s.ahead = true, ahead
-	if c.usable(key) == nil && c.flights.start(ctx, c.call(key, s, nil)) {
+	if c.usable(key) == nil && checkTags(s.tags) == nil && c.flights.start(ctx, c.call(key, s, nil)) {
 		c.refreshes.Add(1)
 	}
 }

@@ -86,7 +86,7 @@ func (m *many[V]) lookup(ctx context.Context, keys []string) (rest []string) {
 		if _, ok := m.values[key]; ok {
 			continue
 		}
-		if e, ok := c.lookup(ctx, key, &m.settings); ok {
+		if e, ok := c.lookup(ctx, key, &m.settings, nil); ok {
 			m.add(key, tiered.AnswerOf(e))
 			continue
 		}

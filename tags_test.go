@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nearcache/nearcache"
@@ -389,4 +390,32 @@ func BenchmarkInvalidateTags(b *testing.B) {
 		}
 	}
 	b.ReportMetric((account(b, client).scripts-before.scripts)/float64(b.N), "µs-server")
+}
+
+// TestRefreshesKeepTags: what is loaded ahead of time names the tags of the read that
+// caused it.
+func TestRefreshesKeepTags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, o := context.Background(), &origin{version: 1, takes: time.Second}
+		c, err := nearcache.New(nearcache.Config[int]{TTLJitter: -1, RefreshAhead: 10, TTL: nearcache.TTL{L1: 10 * time.Second},
+			Load: o.load})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for c.Stats().Refreshes == 0 {
+			if _, err := c.Get(ctx, "k", nearcache.WithTags("red")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		o.set(func(o *origin) { o.version = 2 })
+		if err := c.InvalidateTags(ctx, "red"); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := c.Get(ctx, "k", nearcache.WithTags("red")); err != nil || v != 2 {
+			t.Fatalf("%d, %v", v, err)
+		}
+	})
 }
