@@ -26,6 +26,7 @@ func TestImportsPointDownward(t *testing.T) {
 		"l1":             {},
 		"codec":          {},
 		"internal/guard": {},
+		"memoize":        {"codec", "invalidation", "l1", "l2", "tiered", "internal/guard"}, // by the door only: see below
 		// A test package from outside, as net/http/httptest is: it may use the door.
 		"tiered/tieredtest": {"codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
 	}
@@ -41,6 +42,19 @@ func TestImportsPointDownward(t *testing.T) {
 			if ok && dep != path && !slices.Contains(want, ours) {
 				t.Errorf("%s imports %s", path, ours)
 			}
+		}
+	}
+}
+
+// TestMemoizeUsesTheDoor and nothing behind it.
+func TestMemoizeUsesTheDoor(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, module+"/memoize").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		if path != module && strings.Contains(path, ".") {
+			t.Errorf("memoize imports %s", path)
 		}
 	}
 }
