@@ -392,6 +392,39 @@ func BenchmarkInvalidateTags(b *testing.B) {
 	b.ReportMetric((account(b, client).scripts-before.scripts)/float64(b.N), "µs-server")
 }
 
+// TestTagsCostOneLoad: when many instances find that a value was taken away, one of them
+// loads, as for a key that is cold.
+func TestTagsCostOneLoad(t *testing.T) {
+	inBothEras(t, func(t *testing.T, e era) {
+		o := &origin{version: 1}
+		caches, ctx := e.numbers(t, 4, o, tagged(o)), context.Background()
+		wants(t, caches[0], "red/1", 1)
+		e.stored(t, "red/1", settledDown)
+		changes := map[int]func() error{
+			2: func() error { return caches[0].InvalidateTags(ctx, "red") },
+			3: func() error { return caches[0].Clear(ctx) },
+		}
+		for version := 2; version <= 3; version++ {
+			o.set(func(o *origin) { o.version, o.takes = version, 300*time.Millisecond })
+			if err := changes[version](); err != nil {
+				t.Fatal(err)
+			}
+			var readers sync.WaitGroup
+			for _, c := range caches {
+				eventually(t, "every instance knows", func() bool { return c.Stats().Lag.Count == uint64(version-1) })
+			}
+			for _, c := range caches {
+				readers.Go(func() { wants(t, c, "red/1", version) })
+			}
+			readers.Wait()
+			if n := len(o.loads("red/1")); n != version {
+				t.Fatalf("loaded %d times, want %d", n, version)
+			}
+			e.stored(t, "red/1", settledDown)
+		}
+	})
+}
+
 // TestRefreshesKeepTags: what is loaded ahead of time names the tags of the read that
 // caused it.
 func TestRefreshesKeepTags(t *testing.T) {

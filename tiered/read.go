@@ -247,8 +247,8 @@ func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V],
 		if err != nil {
 			t.faults.note("value", err)
 		}
-		g.token = t.drop(ctx, q, reply)
-		return a, "", false
+		g.token, claimant = t.drop(ctx, q, reply)
+		return a, claimant, false
 	}
 	left := t.left(s, h)
 	old := known[V]{Ticket: g.Ticket, value: v, source: FromL2, validator: h.Validator, tags: t.hashes(h.Tags), soft: h.Expired,
@@ -342,16 +342,20 @@ func (t *Tiers[V]) overtaken(g *grant[V], h codec.Header) bool {
 	return false
 }
 
-// drop replaces what nobody can believe by a lease, and returns its token; or
-// none, if somebody else replaced it: what we load, we keep to ourselves then.
-func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token string) {
+// drop replaces what nobody can believe by a lease, and returns its token. If somebody
+// else was faster there is one to wait for, which the next look finds: claimant is a
+// token that nobody holds. If Redis does not answer, there is neither.
+func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token, claimant string) {
 	if q.Load != nil {
 		token = t.l2.Token()
 	}
-	if dropped, err := t.l2.Drop(ctx, q.Key, reply, token, t.lease); err != nil || !dropped {
-		return ""
+	switch dropped, err := t.l2.Drop(ctx, q.Key, reply, token, t.lease); {
+	case err != nil:
+		return "", ""
+	case !dropped:
+		return "", token
 	}
-	return token
+	return token, ""
 }
 
 // adopt keeps a value of L2 in L1 and answers it.
