@@ -135,7 +135,7 @@ func TestFaceStaysSmall(t *testing.T) {
 }
 
 // TestSnippetsCompile: every Go snippet of the documents is part of a compiled
-// example.
+// example of some package.
 func TestSnippetsCompile(t *testing.T) {
 	lines := func(file string) string {
 		b, err := os.ReadFile(file)
@@ -150,7 +150,10 @@ func TestSnippetsCompile(t *testing.T) {
 		}
 		return out.String()
 	}
-	examples := lines("example_test.go")
+	var examples string
+	for _, file := range []string{"example_test.go", "memoize/example_test.go", "codec/s2/example_test.go"} {
+		examples += lines(file)
+	}
 	documents, _ := filepath.Glob("docs/*.md")
 	for _, file := range append(documents, "README.md") {
 		for i, block := range strings.Split(lines(file), "```go\n")[1:] {

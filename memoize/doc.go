@@ -1,9 +1,9 @@
 // Package memoize makes functions cached ones: of the same signature, and with one
 // computation for all instances that ask at once.
 //
-//	prices, err := memoize.New(nearcache.Config[Price]{Name: "prices", Redis: rdb})
-//	quote, err := memoize.Wrap(prices, "quote", db.Quote, memoize.Options{})
-//	price, err := quote.Call(ctx, QuoteArgs{Product: "tea", Quantity: 3})
+//	lists, err := memoize.New(nearcache.Config[[]Order]{Name: "lists", Redis: rdb})
+//	ordersBy, err := memoize.Wrap(lists, "ordersBy", db.OrdersBy, memoize.Options{})
+//	orders, err := ordersBy.Call(ctx, OrdersBy{User: "ada", Limit: 1})
 //
 // Functions that return the same type share a cache: its memory, its connection and
 // its heartbeats, of which one for each function would be too many. Each function has

@@ -45,6 +45,7 @@ func Example() {
 
 	orders, err := ordersBy.Call(ctx, OrdersBy{User: "ada", Limit: 1}) // signature of db.OrdersBy
 	fmt.Println(len(orders), err)
+	fmt.Println(ordersBy.Key(OrdersBy{User: "ada", Limit: 1}))
 
 	err = ordersBy.Forget(ctx, OrdersBy{User: "ada", Limit: 1}) // this argument
 	err = ordersBy.ForgetAll(ctx)                               // all arguments
@@ -55,6 +56,7 @@ func Example() {
 	// Output:
 	// asked the database for ada
 	// 1 <nil>
+	// ordersBy@1:8bda52b2:3:ada1,
 	// <nil>
 	// asked the database for ada
 	// 2 <nil>
