@@ -116,6 +116,7 @@ func TestUnusableKeys(t *testing.T) {
 	}
 }
 
+// FuzzSealOpen: whatever the bytes are, what comes out is what went in, or an error.
 func FuzzSealOpen(f *testing.F) {
 	s := newSeal(f, Key{1, secret(1)})
 	good, _ := s.Seal(nil, []byte("plain"), []byte("context"))
@@ -123,7 +124,7 @@ func FuzzSealOpen(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{1}, 41))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got, err := s.Open(nil, data, []byte("context")); err == nil && !bytes.Equal(data, good) {
+		if got, err := s.Open(nil, data, []byte("context")); err == nil && string(got) != "plain" {
 			t.Fatalf("%q was opened", got)
 		}
 	})
