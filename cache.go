@@ -39,11 +39,11 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 		return nil, err
 	}
 	tiers, err := tiered.Open(tiered.Config[V]{
-		Name: cfg.Name, Redis: cfg.Redis, Codec: cfg.Codec, Shards: cfg.Shards,
+		Name: cfg.Name, Redis: cfg.Redis, Codec: cfg.Codec, Compressor: cfg.Compressor, Seal: cfg.Seal, Shards: cfg.Shards,
 		MaxBytes: cfg.MaxBytes, MaxValueBytes: cfg.MaxValueBytes,
 		MaxStaleness: cfg.MaxStaleness, LoadTimeout: cfg.LoadTimeout, RedisTimeout: cfg.RedisTimeout,
 		RecoveryWindow: cfg.RecoveryWindow, Strict: cfg.Strict, Jitter: cfg.TTLJitter, Logger: cfg.Logger,
-		ErrorBackoff: cfg.ErrorBackoff, RefreshAhead: cfg.RefreshAhead,
+		ErrorBackoff: cfg.ErrorBackoff, RefreshAhead: cfg.RefreshAhead, DetectMutation: cfg.DetectMutation,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: %w", err)
@@ -85,7 +85,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, opts ...Option) (V, erro
 // get goes on from what L1 has shown.
 func (c *Cache[V]) get(ctx context.Context, key string, e *l1.Entry[V], saw l1.Sight, opts []Option) (V, error) {
 	s, info := c.settings(opts)
-	if c.attend(ctx, key, e, saw, s) {
+	if c.attend(ctx, key, e, saw, s, opts) {
 		return c.answer(tiered.AnswerOf(e), s.bound, info)
 	}
 	var zero V
@@ -146,10 +146,14 @@ func (c *Cache[V]) fly(ctx context.Context, key string, s settings, b *batch[V])
 	return a, err
 }
 
-// attend sees to what is due in L1, and reports whether what it has is an answer.
-func (c *Cache[V]) attend(ctx context.Context, key string, e *l1.Entry[V], saw l1.Sight, s settings) bool {
+// attend sees to what is due in L1, and reports whether what it has is an answer. Only
+// then are tags taken from opts, if s does not have them.
+func (c *Cache[V]) attend(ctx context.Context, key string, e *l1.Entry[V], saw l1.Sight, s settings, opts []Option) bool {
 	if saw == l1.Due {
 		if ahead, ok := c.tiers.Attend(e); ok {
+			if s.tags == nil {
+				s.tags = tagsOf(opts)
+			}
 			c.refresh(ctx, key, s, ahead)
 		}
 	}
@@ -198,7 +202,7 @@ func (c *Cache[V]) fetch(ctx context.Context, q tiered.Query[V], s settings) (ti
 // refresh replaces or prolongs an entry that is still good, behind its reader's back.
 func (c *Cache[V]) refresh(ctx context.Context, key string, s settings, ahead time.Duration) {
 	s.refresh, s.ahead = true, ahead
-	if c.usable(key) == nil && c.flights.start(ctx, c.call(key, s, nil)) {
+	if c.usable(key) == nil && checkTags(s.tags) == nil && c.flights.start(ctx, c.call(key, s, nil)) {
 		c.refreshes.Add(1)
 	}
 }

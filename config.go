@@ -49,9 +49,28 @@ type Config[V any] struct {
 	// Codec encodes values for Redis. Default [codec.Msgpack].
 	Codec codec.Codec[V]
 
+	// Compressor makes encoded values of at least 1 KiB smaller for Redis; those that
+	// do not shrink are stored as they are. Default nil: none are compressed. All
+	// instances should agree: what one cannot decompress it loads anew.
+	Compressor codec.Compressor
+
+	// Seal encrypts and authenticates values in Redis, after the Compressor, and binds
+	// each to its key: see [codec.NewSeal]. Default nil: whoever can write to Redis
+	// decides what a Get returns. All instances should agree: what one cannot open, and
+	// what is not sealed although it should be, it loads anew.
+	Seal *codec.Seal
+
 	// Clone copies a value before a Get returns it. Default nil: callers share
 	// the value that L1 holds, and must not change it.
 	Clone func(V) V
+
+	// DetectMutation finds values that somebody changed although L1 shares them: they
+	// are hashed when they enter L1, compared every second and at Close, logged with
+	// their keys, once each, and counted in [Stats]. Exported fields count, or all of a
+	// struct that has none; values of more than 100,000 nodes are not watched. It is
+	// meant for tests and development: it costs nothing at a hit, but each fill and
+	// each second the reading of values by reflection. Default false.
+	DetectMutation bool
 
 	// MaxBytes bounds the memory of L1, approximately: keys, values as estimated by
 	// reflection, and 240 bytes an entry. Bookkeeping adds a tenth. Default 64 MiB; at
@@ -61,7 +80,7 @@ type Config[V any] struct {
 	// MaxKeyBytes bounds keys. Default 1024; at most 65,536.
 	MaxKeyBytes int
 
-	// MaxValueBytes bounds encoded values in Redis. Set refuses larger ones; loaded
+	// MaxValueBytes bounds encoded values before they are compressed. Set refuses larger ones; loaded
 	// ones are returned and kept in L1 only. Default 1 MiB; at most 512 MiB.
 	MaxValueBytes int
 

@@ -4,10 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nearcache/nearcache"
+	"github.com/nearcache/nearcache/codec"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -202,4 +208,109 @@ func ExampleItem() {
 	page, err := pages.Get(context.Background(), "/index")
 	fmt.Println(page.Body, err)
 	// Output: the page at /index <nil>
+}
+
+func ExampleCache_InvalidateTags() {
+	db := database{"1": "Ada", "2": "Grace"}
+	ctx := context.Background()
+	users, err := nearcache.New(nearcache.Config[User]{
+		LoadItem: func(ctx context.Context, id string, item *nearcache.Item[User]) (User, error) {
+			item.Tags = append(item.Tags, "team:engines") // whatever it was made from
+			return db.User(ctx, id)
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer users.Close()
+
+	_, _ = users.Get(ctx, "1")
+	_ = users.Set(ctx, "2", User{"2", "Grace"}, nearcache.WithTags("team:engines", "team:compilers"))
+
+	db["1"], db["2"] = "Ada Lovelace", "Grace Hopper"
+	err = users.InvalidateTags(ctx, "team:engines") // all values that name it
+	fmt.Println(err)
+
+	ada, _ := users.Get(ctx, "1")
+	grace, _ := users.Get(ctx, "2")
+	fmt.Println(ada.Name, "and", grace.Name)
+
+	err = users.Clear(ctx) // everything
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// Ada Lovelace and Grace Hopper
+	// <nil>
+}
+
+func ExampleConfig_seal() {
+	server, _ := miniredis.Run()
+	defer server.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+	newest, previous := make([]byte, 32), []byte("of 32 random bytes, as all others")[:32] // from your secret store
+
+	seal, err := codec.NewSeal(
+		codec.Key{ID: 2, Secret: newest},   // seals
+		codec.Key{ID: 1, Secret: previous}, // still opens
+	)
+	if err != nil {
+		panic(err)
+	}
+	users, err := nearcache.New(nearcache.Config[User]{
+		Name:  "users",
+		Redis: rdb,
+		Seal:  seal,
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer users.Close()
+
+	_ = users.Set(context.Background(), "42", User{"42", "Ada"})
+	stored, _ := server.Get("{users}:v:42")
+	fmt.Println(strings.Contains(stored, "Ada"))
+	// Output: false
+}
+
+func ExampleConfig_detectMutation() {
+	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == slog.MessageKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	baskets, err := nearcache.New(nearcache.Config[[]string]{
+		Name:           "baskets",
+		DetectMutation: testing.Testing(), // in tests and development
+		Logger:         log,
+		Load:           func(context.Context, string) ([]string, error) { return []string{"tea"}, nil },
+	})
+	if err != nil {
+		panic(err)
+	}
+
+	basket, _ := baskets.Get(context.Background(), "ada")
+	basket[0] = "coffee" // all other readers get coffee too
+	_ = baskets.Close()
+	// Output: level=ERROR cache=baskets key=ada type=[]string
+}
+
+func ExampleConfig_clone() {
+	baskets, err := nearcache.New(nearcache.Config[[]string]{
+		Load:  func(context.Context, string) ([]string, error) { return []string{"tea"}, nil },
+		Clone: slices.Clone[[]string],
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer baskets.Close()
+
+	basket, _ := baskets.Get(context.Background(), "ada")
+	basket[0] = "coffee"
+	basket, _ = baskets.Get(context.Background(), "ada")
+	fmt.Println(basket)
+	// Output: [tea]
 }

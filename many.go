@@ -87,7 +87,7 @@ func (m *many[V]) lookup(ctx context.Context, keys []string) (rest []string) {
 			continue
 		}
 		if m.settings.bound > 0 {
-			if e, saw := c.tiers.Lookup(key, m.settings.bound); c.attend(ctx, key, e, saw, m.settings) {
+			if e, saw := c.tiers.Lookup(key, m.settings.bound); c.attend(ctx, key, e, saw, m.settings, nil) {
 				m.add(key, tiered.AnswerOf(e))
 				continue
 			}

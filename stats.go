@@ -35,6 +35,7 @@ type Stats struct {
 	Epochs        uint64 // times that Redis lost data or was replaced
 	RedisErrors   uint64 // reads and fills that Redis did not answer
 	Faults        uint64 // values, records and messages in Redis that could not be read
+	Mutations     uint64 // values that somebody changed in L1, with Config.DetectMutation
 }
 
 // Latency summarizes durations; P50 and P99 are off by an eighth at most.
@@ -57,6 +58,6 @@ func stats(t tiered.Stats) Stats {
 		Sets: t.Sets, Invalidations: t.Invalidations, FailedChanges: t.FailedChanges, Pending: t.Pending,
 		Lag: Latency(t.Lag), ProofAge: t.ProofAge, Gaps: t.Gaps, Replays: t.Replays, Distrusts: t.Distrusts,
 		LeaseWaits: t.LeaseWaits, RefusedFills: t.RefusedFills, RefusedValues: t.RefusedValues,
-		Epochs: t.Epochs, RedisErrors: t.RedisErrors, Faults: t.Faults,
+		Epochs: t.Epochs, RedisErrors: t.RedisErrors, Faults: t.Faults, Mutations: t.Mutations,
 	}
 }

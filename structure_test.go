@@ -26,6 +26,7 @@ func TestImportsPointDownward(t *testing.T) {
 		"l1":             {},
 		"codec":          {},
 		"internal/guard": {},
+		"memoize":        {"codec", "invalidation", "l1", "l2", "tiered", "internal/guard"}, // by the door only: see below
 		// A test package from outside, as net/http/httptest is: it may use the door.
 		"tiered/tieredtest": {"codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
 	}
@@ -41,6 +42,19 @@ func TestImportsPointDownward(t *testing.T) {
 			if ok && dep != path && !slices.Contains(want, ours) {
 				t.Errorf("%s imports %s", path, ours)
 			}
+		}
+	}
+}
+
+// TestMemoizeUsesTheDoor and nothing behind it.
+func TestMemoizeUsesTheDoor(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, module+"/memoize").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		if path != module && strings.Contains(path, ".") {
+			t.Errorf("memoize imports %s", path)
 		}
 	}
 }
@@ -121,7 +135,7 @@ func TestFaceStaysSmall(t *testing.T) {
 }
 
 // TestSnippetsCompile: every Go snippet of the documents is part of a compiled
-// example.
+// example of some package.
 func TestSnippetsCompile(t *testing.T) {
 	lines := func(file string) string {
 		b, err := os.ReadFile(file)
@@ -136,7 +150,10 @@ func TestSnippetsCompile(t *testing.T) {
 		}
 		return out.String()
 	}
-	examples := lines("example_test.go")
+	var examples string
+	for _, file := range []string{"example_test.go", "memoize/example_test.go", "codec/s2/example_test.go"} {
+		examples += lines(file)
+	}
 	documents, _ := filepath.Glob("docs/*.md")
 	for _, file := range append(documents, "README.md") {
 		for i, block := range strings.Split(lines(file), "```go\n")[1:] {

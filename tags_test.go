@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nearcache/nearcache"
@@ -389,4 +390,65 @@ func BenchmarkInvalidateTags(b *testing.B) {
 		}
 	}
 	b.ReportMetric((account(b, client).scripts-before.scripts)/float64(b.N), "µs-server")
+}
+
+// TestTagsCostOneLoad: when many instances find that a value was taken away, one of them
+// loads, as for a key that is cold.
+func TestTagsCostOneLoad(t *testing.T) {
+	inBothEras(t, func(t *testing.T, e era) {
+		o := &origin{version: 1}
+		caches, ctx := e.numbers(t, 4, o, tagged(o)), context.Background()
+		wants(t, caches[0], "red/1", 1)
+		e.stored(t, "red/1", settledDown)
+		changes := map[int]func() error{
+			2: func() error { return caches[0].InvalidateTags(ctx, "red") },
+			3: func() error { return caches[0].Clear(ctx) },
+		}
+		for version := 2; version <= 3; version++ {
+			o.set(func(o *origin) { o.version, o.takes = version, 300*time.Millisecond })
+			if err := changes[version](); err != nil {
+				t.Fatal(err)
+			}
+			var readers sync.WaitGroup
+			for _, c := range caches {
+				eventually(t, "every instance knows", func() bool { return c.Stats().Lag.Count == uint64(version-1) })
+			}
+			for _, c := range caches {
+				readers.Go(func() { wants(t, c, "red/1", version) })
+			}
+			readers.Wait()
+			if n := len(o.loads("red/1")); n != version {
+				t.Fatalf("loaded %d times, want %d", n, version)
+			}
+			e.stored(t, "red/1", settledDown)
+		}
+	})
+}
+
+// TestRefreshesKeepTags: what is loaded ahead of time names the tags of the read that
+// caused it.
+func TestRefreshesKeepTags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, o := context.Background(), &origin{version: 1, takes: time.Second}
+		c, err := nearcache.New(nearcache.Config[int]{TTLJitter: -1, RefreshAhead: 10, TTL: nearcache.TTL{L1: 10 * time.Second},
+			Load: o.load})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for c.Stats().Refreshes == 0 {
+			if _, err := c.Get(ctx, "k", nearcache.WithTags("red")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		o.set(func(o *origin) { o.version = 2 })
+		if err := c.InvalidateTags(ctx, "red"); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := c.Get(ctx, "k", nearcache.WithTags("red")); err != nil || v != 2 {
+			t.Fatalf("%d, %v", v, err)
+		}
+	})
 }

@@ -120,22 +120,22 @@ func TestPooledEncodersAreNotShared(t *testing.T) {
 	users.Wait()
 }
 
-func sealed(h Header, payload string) []byte {
+func envelope(h Header, payload string) []byte {
 	b := append(Begin(nil, h.Validator, h.Tags), payload...)
 	Finish(b, h)
 	return b
 }
 
 func TestEnvelope(t *testing.T) {
-	want := Header{Codec: 2, Negative: true, Compressed: true, Cost: time.Millisecond,
+	want := Header{Codec: 2, Negative: true, Compressed: true, Sealed: true, Cost: time.Millisecond,
 		Epoch: 1 << 63, Birth: 5, Expires: 7, Validator: "v1", Tags: []string{"a", ""}}
-	b := sealed(want, "payload")
+	b := envelope(want, "payload")
 	h, p, err := Open(b)
 	if err != nil || !reflect.DeepEqual(h, want) || string(p) != "payload" {
 		t.Fatalf("%+v %q %v", h, p, err)
 	}
 	value, _ := msgpack.Marshal(item{Name: "n"})
-	plain := sealed(Header{Codec: 2}, "payload")
+	plain := envelope(Header{Codec: 2}, "payload")
 	if n := testing.AllocsPerRun(100, func() { Open(plain); validate(value) }); n != 0 {
 		t.Fatalf("opening and validating allocates %v times", n)
 	}
@@ -167,7 +167,7 @@ func TestEnvelope(t *testing.T) {
 // TestRewrittenInPlace: what scripts write into an envelope is read back, and
 // nothing else is believed there.
 func TestRewrittenInPlace(t *testing.T) {
-	b := sealed(Header{Codec: 1, Expires: 7}, "payload")
+	b := envelope(Header{Codec: 1, Expires: 7}, "payload")
 	copy(b[stateOffset:], "XL0123456789abcdef0000000000042")
 	want := Header{Codec: 1, Expires: 7, Expired: true, Claim: Claim{Loading, "0123456789abcdef", 42}}
 	if h, _, err := Open(b); err != nil || !reflect.DeepEqual(h, want) {
@@ -184,7 +184,7 @@ func TestRewrittenInPlace(t *testing.T) {
 
 // TestRenewed: a new header goes with the old payload.
 func TestRenewed(t *testing.T) {
-	b := sealed(Header{Codec: 1, Expires: 7, Validator: "v"}, "payload")
+	b := envelope(Header{Codec: 1, Expires: 7, Validator: "v"}, "payload")
 	copy(b[stateOffset:], "XL0123456789abcdef0000000000042")
 	want := Header{Codec: 1, Expires: 99, Birth: 3, Validator: "v"}
 	copy(b, Renewed(b[:HeaderSize], want))
@@ -194,14 +194,14 @@ func TestRenewed(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	f.Add(sealed(Header{Codec: 1}, "payload"))
+	f.Add(envelope(Header{Codec: 1}, "payload"))
 	f.Add([]byte("Ltoken"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		h, p, err := Open(data)
 		if err != nil {
 			return
 		}
-		again := sealed(h, string(p))
+		again := envelope(h, string(p))
 		if len(again) != len(data) {
 			return // a length may be written in more bytes than it needs
 		}

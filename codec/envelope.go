@@ -13,8 +13,9 @@ import (
 // Header is what an envelope says of the value in it.
 type Header struct {
 	Codec      byte
-	Negative   bool          // known not to exist; there is no payload
+	Negative   bool          // known not to exist; there is no payload, or a sealed one of no bytes
 	Compressed bool          // the payload is what a Compressor made of it
+	Sealed     bool          // the payload is what a Seal made of it, after the Compressor
 	Cost       time.Duration // that the load took, in whole microseconds, an hour at most
 	Epoch      uint64        // the shard's epoch that Birth belongs to
 	Birth      uint64        // sequence number at which the load or write began
@@ -65,7 +66,8 @@ const (
 	format      = 1
 	negative    = 1 << 0
 	compressed  = 1 << 1
-	flags       = negative | compressed
+	sealed      = 1 << 2
+	flags       = negative | compressed | sealed
 	stateOffset = 3
 	claimOffset = 4
 	tokenOffset = 5
@@ -155,6 +157,9 @@ func writeHead(buf []byte, h Header) {
 	if h.Compressed {
 		buf[35] |= compressed
 	}
+	if h.Sealed {
+		buf[35] |= sealed
+	}
 	binary.BigEndian.PutUint16(buf[36:], uint16(h.labelBytes()))
 	binary.BigEndian.PutUint32(buf[38:], uint32(min(h.Cost, time.Hour).Microseconds()))
 	binary.BigEndian.PutUint64(buf[42:], h.Epoch)
@@ -204,6 +209,7 @@ func Open(data []byte) (h Header, payload []byte, err error) {
 		Codec:      data[34],
 		Negative:   data[35]&negative != 0,
 		Compressed: data[35]&compressed != 0,
+		Sealed:     data[35]&sealed != 0,
 		Cost:       time.Duration(binary.BigEndian.Uint32(data[38:])) * time.Microsecond,
 		Epoch:      binary.BigEndian.Uint64(data[42:]),
 		Birth:      binary.BigEndian.Uint64(data[50:]),

@@ -62,7 +62,7 @@ func renewed(old []byte, h codec.Header) (header []byte, ok bool) {
 	if err != nil || was.Validator != h.Validator || !slices.Equal(was.Tags, h.Tags) || was.Negative {
 		return nil, false
 	}
-	h.Compressed = was.Compressed
+	h.Compressed, h.Sealed = was.Compressed, was.Sealed
 	return codec.Renewed(old, h), true
 }
 
@@ -99,7 +99,7 @@ func (t *Tiers[V]) header(key string, c content[V], epoch string, birth uint64, 
 	return h, nil
 }
 
-// pack writes content into an envelope.
+// pack writes content into an envelope, and says in h what became of it.
 func (t *Tiers[V]) pack(key string, c content[V], h *codec.Header) ([]byte, error) {
 	buf := codec.Begin(make([]byte, 0, 256), h.Validator, h.Tags)
 	start := len(buf)
@@ -111,6 +111,13 @@ func (t *Tiers[V]) pack(key string, c content[V], h *codec.Header) ([]byte, erro
 	}
 	if n := len(buf) - start; n > t.cfg.MaxValueBytes {
 		return nil, &SizeError{Key: key, Bytes: n, Limit: t.cfg.MaxValueBytes}
+	}
+	buf, err := t.compress(buf, start, h)
+	if err != nil {
+		return nil, err
+	}
+	if buf, err = t.seal(key, buf, start, h); err != nil {
+		return nil, err
 	}
 	codec.Finish(buf, *h)
 	return buf, nil

@@ -215,6 +215,9 @@ func (t *Tiers[V]) put(e *l1.Entry[V], hash uint64) {
 		}
 		e.Stamp = math.MaxUint64 - 1
 	}
+	if t.watch != nil {
+		t.watch.note(e)
+	}
 	t.l1.Put(e)
 }
 

@@ -140,7 +140,7 @@ func (t *Tiers[V]) plain(s *shard, q Query[V], g *grant[V], data []byte) (a Answ
 	if _, leased := l2.Lease(data); leased {
 		return a, false
 	}
-	h, v, err := t.open(l2.Reply{State: l2.Present, Data: data})
+	h, v, err := t.open(q.Key, l2.Reply{State: l2.Present, Data: data})
 	left := t.left(s, h)
 	good, known := t.tagsBelieve(s, g, h)
 	if err != nil || h.Expired || left <= 0 || t.overtaken(g, h) || !good || !known {

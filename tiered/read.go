@@ -243,13 +243,13 @@ func (t *Tiers[V]) born(ticket Ticket, read l1.Instant) l1.Instant {
 // that somebody else refreshes (claimant is the token), or one that we have to
 // replace, by a lease or claim if the grant has its token.
 func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V], reply l2.Reply) (a Answer[V], claimant string, done bool) {
-	h, v, err := t.open(reply)
+	h, v, err := t.open(q.Key, reply)
 	if err != nil || t.overtaken(g, h) || !t.askTags(ctx, s, g, h) {
 		if err != nil {
 			t.faults.note("value", err)
 		}
-		g.token = t.drop(ctx, q, reply)
-		return a, "", false
+		g.token, claimant = t.drop(ctx, q, reply)
+		return a, claimant, false
 	}
 	left := t.left(s, h)
 	old := known[V]{Ticket: g.Ticket, value: v, source: FromL2, validator: h.Validator, tags: t.hashes(h.Tags), soft: h.Expired,
@@ -271,14 +271,20 @@ func (t *Tiers[V]) left(s *shard, h codec.Header) time.Duration {
 	return time.Duration(h.Expires*1000-s.clock()) * time.Microsecond
 }
 
-// open takes the value out of its envelope, or says why it cannot be believed.
-func (t *Tiers[V]) open(reply l2.Reply) (h codec.Header, v V, err error) {
+// open takes the value of key out of its envelope, or says why it cannot be believed.
+func (t *Tiers[V]) open(key string, reply l2.Reply) (h codec.Header, v V, err error) {
 	if reply.State == l2.Foreign {
 		return h, v, errors.New("a Redis type other than string")
 	}
 	h, payload, err := codec.Open(reply.Data)
 	if err == nil && h.Codec != t.cfg.Codec.ID() {
 		err = errors.New("written with codec " + strconv.Itoa(int(h.Codec)) + ", read with " + strconv.Itoa(int(t.cfg.Codec.ID())))
+	}
+	if err == nil {
+		payload, err = t.unseal(key, reply.Data, payload, h)
+	}
+	if err == nil && h.Compressed {
+		payload, err = t.decompress(payload)
 	}
 	if err == nil && !h.Negative {
 		v, err = decode(t.cfg.Codec, payload)
@@ -309,16 +315,20 @@ func (t *Tiers[V]) overtaken(g *grant[V], h codec.Header) bool {
 	return false
 }
 
-// drop replaces what nobody can believe by a lease, and returns its token; or
-// none, if somebody else replaced it: what we load, we keep to ourselves then.
-func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token string) {
+// drop replaces what nobody can believe by a lease, and returns its token. If somebody
+// else was faster there is one to wait for, which the next look finds: claimant is a
+// token that nobody holds. If Redis does not answer, there is neither.
+func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token, claimant string) {
 	if q.Load != nil {
 		token = t.l2.Token()
 	}
-	if dropped, err := t.l2.Drop(ctx, q.Key, reply, token, t.lease); err != nil || !dropped {
-		return ""
+	switch dropped, err := t.l2.Drop(ctx, q.Key, reply, token, t.lease); {
+	case err != nil:
+		return "", ""
+	case !dropped:
+		return "", token
 	}
-	return token
+	return token, ""
 }
 
 // adopt keeps a value of L2 in L1 and answers it.

@@ -22,7 +22,7 @@ type Stats struct {
 	L1Hits, L1Misses, L2Hits, Loads, LoadErrors, LeaseWaits     uint64
 	Sets, Invalidations, FailedChanges                          uint64
 	RefusedFills, RefusedValues, Distrusts, Epochs, RedisErrors uint64
-	Gaps, Replays, Faults                                       uint64
+	Gaps, Replays, Faults, Mutations                            uint64
 	Pending                                                     int64
 	L1Bytes                                                     int64
 	ProofAge                                                    time.Duration
@@ -40,6 +40,9 @@ func (t *Tiers[V]) Stats() Stats {
 		Distrusts: c.distrusts.Load(), Epochs: c.epochs.Load(), RedisErrors: c.redisErrors.Load(),
 		Faults:  t.faults.count.Load(),
 		Pending: t.pending(), L1Bytes: t.l1.Bytes(), Lag: t.lag.Snapshot(),
+	}
+	if t.watch != nil {
+		s.Mutations = t.watch.found.Load()
 	}
 	missed := s.L1Misses + c.relooks.Load()
 	s.L1Hits = max(t.l1.Lookups(), missed) - missed

@@ -17,11 +17,13 @@ import (
 )
 
 // Config says how the tiers of one cache work. All fields are required but
-// Redis, without which there is L1 alone.
+// Redis, without which there is L1 alone, Compressor and Seal.
 type Config[V any] struct {
 	Name           string
 	Redis          redis.UniversalClient
 	Codec          codec.Codec[V]
+	Compressor     codec.Compressor
+	Seal           *codec.Seal
 	MaxBytes       int64
 	MaxValueBytes  int
 	MaxStaleness   time.Duration
@@ -33,6 +35,7 @@ type Config[V any] struct {
 	Jitter         float64       // part of a life that is taken away at random, 0 to 1
 	ErrorBackoff   time.Duration // after a load failed; 0: none
 	RefreshAhead   float64       // beta of XFetch; 0: off
+	DetectMutation bool
 	Logger         *slog.Logger
 }
 
@@ -50,6 +53,7 @@ type Tiers[V any] struct {
 	counters counters
 	faults   faults
 	lag      Latency
+	watch    *watch[V] // nil unless mutation is to be detected
 
 	disagree atomic.Pointer[error] // why this instance must not share L2, if it must not
 	resend   chan struct{}         // asks for changes that failed to be sent again
@@ -87,6 +91,9 @@ func Open[V any](cfg Config[V]) (*Tiers[V], error) {
 		stop:   func() {},
 	}
 	t.faults.log = cfg.Logger
+	if cfg.DetectMutation {
+		t.watch = startWatch[V](cfg.Name, cfg.Logger)
+	}
 	t.shards = make([]*shard, max(cfg.Shards, 1))
 	for i := range t.shards {
 		t.shards[i] = newShard(i, len(t.shards), stripesOf(cfg.MaxBytes, len(t.shards)), cfg.RecoveryWindow)
@@ -144,6 +151,9 @@ func (t *Tiers[V]) Close() error {
 			err = fmt.Errorf("%d invalidations never reached Redis: other instances may serve the old values until these expire", n)
 		}
 		t.l2.Close()
+	}
+	if t.watch != nil {
+		t.watch.close()
 	}
 	t.l1.Close()
 	return err

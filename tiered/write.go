@@ -123,15 +123,16 @@ func (t *Tiers[V]) Set(ctx context.Context, values map[string]V, ttl TTL, tags [
 		}
 		return nil
 	}
-	w := writing[V]{values: values, ttl: ttl, tags: tags, packed: make(map[string][]byte, len(values))}
+	w := writing[V]{values: values, ttl: ttl, tags: tags, packed: make(map[string]packed, len(values))}
 	keys := make([]string, 0, len(values))
 	for key, v := range values {
 		// The header is written when its epoch is known.
-		envelope, err := t.pack(key, content[V]{value: v, tags: tags}, &codec.Header{Tags: tags})
+		h := codec.Header{Tags: tags}
+		envelope, err := t.pack(key, content[V]{value: v, tags: tags}, &h)
 		if err != nil {
 			return err // nothing has happened
 		}
-		w.packed[key] = envelope
+		w.packed[key] = packed{envelope, h}
 		keys = append(keys, key)
 	}
 	return t.eachShard(keys, func(shard int, keys []string) error { return t.setIn(ctx, shard, keys, w) })
@@ -140,9 +141,15 @@ func (t *Tiers[V]) Set(ctx context.Context, values map[string]V, ttl TTL, tags [
 // writing is what one Set writes.
 type writing[V any] struct {
 	values map[string]V
-	packed map[string][]byte // envelopes, but for their headers
+	packed map[string]packed
 	ttl    TTL
 	tags   []string
+}
+
+// packed is an envelope but for its header, of which only the flags are known.
+type packed struct {
+	envelope []byte
+	flags    codec.Header
 }
 
 // setBytes bounds the values of one script: Redis serves nobody else meanwhile.
@@ -157,8 +164,8 @@ func (t *Tiers[V]) setIn(ctx context.Context, shard int, keys []string, w writin
 	t.fence(s, keys)
 	for len(keys) > 0 {
 		n, size := 0, 0
-		for n < min(len(keys), l2.MaxKeys) && (n == 0 || size+len(w.packed[keys[n]]) <= setBytes) {
-			size += len(w.packed[keys[n]])
+		for n < min(len(keys), l2.MaxKeys) && (n == 0 || size+len(w.packed[keys[n]].envelope) <= setBytes) {
+			size += len(w.packed[keys[n]].envelope)
 			n++
 		}
 		if err := t.setPart(ctx, shard, keys[:n], tickets[:n], w); err != nil {
@@ -219,8 +226,10 @@ func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, t
 		if err != nil {
 			return l2.Record{}, err
 		}
-		codec.Finish(w.packed[key], h)
-		out[i] = l2.Value{Envelope: w.packed[key], Life: t.expiry(lives[i].l2, w.ttl, false)}
+		p := w.packed[key]
+		h.Compressed, h.Sealed = p.flags.Compressed, p.flags.Sealed
+		codec.Finish(p.envelope, h)
+		out[i] = l2.Value{Envelope: p.envelope, Life: t.expiry(lives[i].l2, w.ttl, false)}
 	}
 	deadline := s.clock() + t.cfg.RedisTimeout.Microseconds()
 	record, kept, err := t.l2.Set(ctx, shard, keys, out, epoch, deadline)
