@@ -113,7 +113,9 @@ type Config[V any] struct {
 	Strict bool
 
 	// Shards spreads the namespace over that many independent sequences. All
-	// instances must agree. Default 1; 1 to 1024.
+	// instances must agree: the number is recorded in Redis, and [New] fails when
+	// another one is. Default 64 with a cluster client, which spreads them over the
+	// masters, else 1; 1 to 1024.
 	Shards int
 
 	// TTLJitter is the part of each life that is taken away at random, so that
@@ -173,7 +175,7 @@ func (c Config[V]) withDefaults() Config[V] {
 	c.RefreshAhead = max(or(c.RefreshAhead, 1), 0)
 	c.RedisTimeout = or(c.RedisTimeout, 100*time.Millisecond)
 	c.RecoveryWindow = or(c.RecoveryWindow, time.Minute)
-	c.Shards = or(c.Shards, 1)
+	c.Shards = or(c.Shards, defaultShards(c.Redis))
 	c.TTLJitter = max(or(c.TTLJitter, 0.1), 0)
 	if c.Codec == nil {
 		c.Codec = codec.Msgpack[V]()
@@ -182,6 +184,17 @@ func (c Config[V]) withDefaults() Config[V] {
 		c.Logger = slog.Default()
 	}
 	return c
+}
+
+// clusterShards gives each of a dozen masters a few shards, so that one more takes its
+// part; every heartbeat, tag and clear costs a script a shard.
+const clusterShards = 64
+
+func defaultShards(client redis.UniversalClient) int {
+	if _, ok := client.(*redis.ClusterClient); ok {
+		return clusterShards
+	}
+	return 1
 }
 
 // loads reports whether there is a loader.
