@@ -118,6 +118,16 @@ type Config[V any] struct {
 	// masters, else 1; 1 to 1024.
 	Shards int
 
+	// Tracking has Redis tell this instance of every write to the namespace's values, so
+	// that a DEL or SET by a client that announces nothing, an expiry or an eviction
+	// also takes a value from L1: usually within a network hop, and when the connection
+	// for it is lost without a word, within MaxStaleness, as long as Redis answers. It
+	// costs each instance one read of 82 bytes for every write of a value by anyone,
+	// and is no substitute for Invalidate: what is being loaded meanwhile may be kept.
+	// Needs a *redis.Client, of Sentinel too, or a *redis.ClusterClient, and a server
+	// that has CLIENT TRACKING. Default false.
+	Tracking bool
+
 	// TTLJitter is the part of each life that is taken away at random, so that
 	// what was stored at once does not expire at once. Default 0.1; below 1;
 	// negative: off.
@@ -216,6 +226,9 @@ func (c Config[V]) validate() error {
 		within("Shards", c.Shards, 1, l2.MaxShards),
 		within("MaxConcurrentLoads", c.MaxConcurrentLoads, 0, 1<<20),
 		c.TTL.validate(c.Redis != nil),
+	}
+	if c.Tracking && c.Redis == nil {
+		errs = append(errs, errors.New("a cache without Redis has nothing to track: set Redis, or leave Tracking off"))
 	}
 	if c.Load != nil && c.LoadItem != nil {
 		errs = append(errs, errors.New("Load and LoadItem are both set, must be one of them"))

@@ -26,7 +26,8 @@ func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Fou
 		return a, Unavailable
 	}
 	g := grant[V]{Ticket: q.Ticket}
-	g.Born = t.born(q.Ticket, l1.Now())
+	sent := l1.Now()
+	g.Born = t.born(q.Ticket, sent)
 	reply, err := t.l2.Read(ctx, q.Key, "", time.Duration(0))
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -40,7 +41,7 @@ func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Fou
 		return a, Nothing
 	}
 	g.record, g.Stamp = reply.Record, max(g.Stamp, l1.StampOf(reply.Record.Seq))
-	if a, ok := t.plain(s, q, &g, reply.Data); ok {
+	if a, ok := t.plain(s, q, &g, reply.Data, sent); ok {
 		return a, Value
 	}
 	return a, Nothing
@@ -89,7 +90,7 @@ func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, rest []stri
 		grant := grant[V]{Ticket: q.Ticket, record: g.Record}
 		grant.Born = t.born(q.Ticket, q.Ticket.Born)
 		grant.Stamp = max(grant.Stamp, l1.StampOf(g.Record.Seq))
-		if a, ok := t.plain(s, q, &grant, g.Values[i]); ok {
+		if a, ok := t.plain(s, q, &grant, g.Values[i], q.Ticket.Born); ok {
 			found(key, a)
 		} else {
 			rest = append(rest, key)
@@ -98,11 +99,12 @@ func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, rest []stri
 	return rest
 }
 
-// plain adopts a value that is good without further ado.
-func (t *Tiers[V]) plain(s *shard, q Query[V], g *grant[V], data []byte) (a Answer[V], ok bool) {
+// plain adopts a value that is good without further ado, from a read sent at sent.
+func (t *Tiers[V]) plain(s *shard, q Query[V], g *grant[V], data []byte, sent l1.Instant) (a Answer[V], ok bool) {
 	if _, leased := l2.Lease(data); leased {
 		return a, false
 	}
+	t.saw(q.Key, g, data, sent)
 	h, v, err := t.open(l2.Reply{State: l2.Present, Data: data})
 	left := t.left(s, h)
 	good, known := t.tagsBelieve(s, g, h)

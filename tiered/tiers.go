@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -33,18 +34,21 @@ type Config[V any] struct {
 	Jitter         float64       // part of a life that is taken away at random, 0 to 1
 	ErrorBackoff   time.Duration // after a load failed; 0: none
 	RefreshAhead   float64       // beta of XFetch; 0: off
+	Tracking       bool          // follow writes to Redis that nobody announces
 	Logger         *slog.Logger
 }
 
 // Tiers is L1 before L2 for one cache on one instance. It is safe for
 // concurrent use.
 type Tiers[V any] struct {
-	cfg    Config[V]
-	l1     *l1.Store[V]
-	l2     *l2.Store         // nil without Redis
-	bus    *invalidation.Bus // nil without Redis
-	lease  time.Duration
-	shards []*shard
+	cfg       Config[V]
+	l1        *l1.Store[V]
+	l2        *l2.Store              // nil without Redis
+	bus       *invalidation.Bus      // nil without Redis
+	tracking  *invalidation.Tracking // nil unless it is on
+	sightings *sightings             // nil unless tracking is on
+	lease     time.Duration
+	shards    []*shard
 
 	waiters  waiters
 	counters counters
@@ -112,8 +116,17 @@ func (t *Tiers[V]) connect() error {
 	if err := t.agree(ctx); err != nil {
 		return err
 	}
+	if t.cfg.Tracking {
+		if err := t.l2.CheckTracking(ctx); err != nil {
+			return err
+		}
+		t.sightings = &sightings{seed: maphash.MakeSeed()}
+	}
 	// Four heartbeats within the bound: three may be lost before it costs a hit.
 	t.bus = invalidation.Start(t.l2, t, t.cfg.MaxStaleness/4, t.cfg.Logger)
+	if t.cfg.Tracking {
+		t.tracking = invalidation.Track(t.l2, t, t.cfg.MaxStaleness/4, t.cfg.Logger)
+	}
 	t.running.Go(func() { t.resendFailed(ctx) })
 	return nil
 }
@@ -134,6 +147,9 @@ func (t *Tiers[V]) agree(ctx context.Context) error {
 // unsent. It must be called once, when no read or write is under way.
 func (t *Tiers[V]) Close() error {
 	t.stop()
+	if t.tracking != nil {
+		t.tracking.Close()
+	}
 	if t.bus != nil {
 		t.bus.Close()
 	}

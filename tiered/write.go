@@ -184,6 +184,7 @@ func (t *Tiers[V]) setPart(ctx context.Context, shard int, keys []string, ticket
 		if record.Epoch == tickets[i].Epoch.ID() {
 			tickets[i].Stamp = l1.StampOf(record.Seq) // its own announcement will not evict it
 			t.keep(Query[V]{Key: key, TTL: w.ttl}, tickets[i], content[V]{value: w.values[key], tags: w.tags}, lives[i])
+			t.confirmSet(key, tickets[i].Hash, w)
 		}
 	}
 	return nil
@@ -198,6 +199,9 @@ var errLate = errors.New("the set reached Redis late or in a new epoch, and took
 // deadline.
 func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, ticket Ticket, w writing[V], lives []lives) (l2.Record, error) {
 	if w.ttl.L2 < 0 {
+		for _, key := range keys {
+			t.writes(key, nil)
+		}
 		return t.l2.Invalidate(ctx, shard, keys)
 	}
 	s, epoch, birth := t.shards[shard], ticket.Epoch.ID(), ticket.Stamp.Seq()
@@ -220,6 +224,7 @@ func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, t
 			return l2.Record{}, err
 		}
 		codec.Finish(w.packed[key], h)
+		t.writes(key, w.packed[key])
 		out[i] = l2.Value{Envelope: w.packed[key], Life: t.expiry(lives[i].l2, w.ttl, false)}
 	}
 	deadline := s.clock() + t.cfg.RedisTimeout.Microseconds()
