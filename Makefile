@@ -37,3 +37,8 @@ bench-guard:
 check:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt: run it on:"; gofmt -l .; exit 1; }
 	@for m in $(MODULES); do (cd $$m && echo "== check $$m" && go build -o /dev/null ./... && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; done
+
+# The servers in containers: needs a Docker engine, and no registry.
+.PHONY: test-containers
+test-containers:
+	@cd testcontainers && NEARCACHE_REQUIRE_DOCKER=1 go test -race -v ./...

@@ -32,7 +32,7 @@ type Cache[V any] struct {
 // New returns a cache of cfg, which it copies. It reports every mistake in cfg
 // at once. With Redis it says hello for up to twice [Config.RedisTimeout]; that
 // Redis cannot be reached is no error. It is one if the namespace lives in Redis
-// with another number of shards. Whoever calls New calls [Cache.Close].
+// with another number of shards, or if it refuses what [Config.Tracking] needs. Whoever calls New calls [Cache.Close].
 func New[V any](cfg Config[V]) (*Cache[V], error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -44,6 +44,7 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 		MaxStaleness: cfg.MaxStaleness, LoadTimeout: cfg.LoadTimeout, RedisTimeout: cfg.RedisTimeout,
 		RecoveryWindow: cfg.RecoveryWindow, Strict: cfg.Strict, Jitter: cfg.TTLJitter, Logger: cfg.Logger,
 		ErrorBackoff: cfg.ErrorBackoff, RefreshAhead: cfg.RefreshAhead, DetectMutation: cfg.DetectMutation,
+		Tracking: cfg.Tracking,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: %w", err)

@@ -133,8 +133,20 @@ type Config[V any] struct {
 	Strict bool
 
 	// Shards spreads the namespace over that many independent sequences. All
-	// instances must agree. Default 1; 1 to 1024.
+	// instances must agree: the number is recorded in Redis, and [New] fails when
+	// another one is. Default 64 with a cluster client, which spreads them over the
+	// masters, else 1; 1 to 1024.
 	Shards int
+
+	// Tracking has Redis tell this instance of every write to the namespace's values, so
+	// that a DEL or SET by a client that announces nothing, an expiry or an eviction
+	// also takes a value from L1: usually within a network hop, and when the connection
+	// for it is lost without a word, within MaxStaleness, as long as Redis answers. It
+	// costs each instance one read of 82 bytes for every write of a value by anyone,
+	// and is no substitute for Invalidate: what is being loaded meanwhile may be kept.
+	// Needs a *redis.Client, of Sentinel too, or a *redis.ClusterClient, and a server
+	// that has CLIENT TRACKING. Default false.
+	Tracking bool
 
 	// TTLJitter is the part of each life that is taken away at random, so that
 	// what was stored at once does not expire at once. Default 0.1; below 1;
@@ -193,7 +205,7 @@ func (c Config[V]) withDefaults() Config[V] {
 	c.RefreshAhead = max(or(c.RefreshAhead, 1), 0)
 	c.RedisTimeout = or(c.RedisTimeout, 100*time.Millisecond)
 	c.RecoveryWindow = or(c.RecoveryWindow, time.Minute)
-	c.Shards = or(c.Shards, 1)
+	c.Shards = or(c.Shards, defaultShards(c.Redis))
 	c.TTLJitter = max(or(c.TTLJitter, 0.1), 0)
 	if c.Codec == nil {
 		c.Codec = codec.Msgpack[V]()
@@ -202,6 +214,17 @@ func (c Config[V]) withDefaults() Config[V] {
 		c.Logger = slog.Default()
 	}
 	return c
+}
+
+// clusterShards gives each of a dozen masters a few shards, so that one more takes its
+// part; every heartbeat, tag and clear costs a script a shard.
+const clusterShards = 64
+
+func defaultShards(client redis.UniversalClient) int {
+	if _, ok := client.(*redis.ClusterClient); ok {
+		return clusterShards
+	}
+	return 1
 }
 
 // loads reports whether there is a loader.
@@ -223,6 +246,9 @@ func (c Config[V]) validate() error {
 		within("Shards", c.Shards, 1, l2.MaxShards),
 		within("MaxConcurrentLoads", c.MaxConcurrentLoads, 0, 1<<20),
 		c.TTL.validate(c.Redis != nil),
+	}
+	if c.Tracking && c.Redis == nil {
+		errs = append(errs, errors.New("a cache without Redis has nothing to track: set Redis, or leave Tracking off"))
 	}
 	if c.Load != nil && c.LoadItem != nil {
 		errs = append(errs, errors.New("both Load and LoadItem are set, must be one of them"))

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ import (
 	"github.com/nearcache/nearcache/internal/redistest"
 )
 
-const clusterShards = 8
+const clusterShards = 64 // the default on a cluster
 
 // clusterScene is a scene on a Redis Cluster, which serves what it can while a
 // master is missing.
@@ -34,7 +35,7 @@ func newClusterScene(t *testing.T) *clusterScene {
 	for range 2 {
 		cache, err := nearcache.New(nearcache.Config[product]{
 			Name: "products", Redis: s.cluster.Client(t), Load: s.fleet.source.load, MaxStaleness: serverBound,
-			Shards: clusterShards, Logger: slog.New(slog.DiscardHandler),
+			Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -49,6 +50,30 @@ func newClusterScene(t *testing.T) *clusterScene {
 	s.commit(s.keys)
 	s.warm(t)
 	return s
+}
+
+// TestClusterShards: a cluster client gets 64 shards, which are recorded and checked.
+func TestClusterShards(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	open := func(shards int) error {
+		cache, err := nearcache.New(nearcache.Config[product]{Name: "products", Redis: cluster.Client(t), Shards: shards})
+		if err == nil {
+			t.Cleanup(func() { cache.Close() })
+		}
+		return err
+	}
+	if err := open(0); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := cluster.Client(t).Get(t.Context(), "{products}:shards").Int(); err != nil || n != clusterShards {
+		t.Fatalf("%d shards recorded, %v; want %d", n, err, clusterShards)
+	}
+	if err := open(8); err == nil || !strings.Contains(err.Error(), "configured 8") {
+		t.Fatalf("8 shards: %v", err)
+	}
+	if err := open(clusterShards); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func shardOf(key string) int { return int(crc32.ChecksumIEEE([]byte(key)) % clusterShards) }

@@ -29,6 +29,9 @@ type Stats struct {
 	Replays   uint64        // times that the log was read to make up for it
 	Distrusts uint64        // times that the log could not, and a shard of L1 was given up
 
+	TrackedWrites uint64 // with Config.Tracking: values that were found to be others than this instance had last seen
+	TrackingGaps  uint64 // times that such may have been missed, and L1 was given up; the first is when it begins
+
 	LeaseWaits    uint64 // times that a read waited for another instance's load
 	RefusedFills  uint64 // loaded values that Redis refused, since the key changed meanwhile
 	RefusedValues uint64 // values in Redis refused since Redis lost data
@@ -57,6 +60,7 @@ func stats(t tiered.Stats) Stats {
 		Loads: t.Loads, LoadErrors: t.LoadErrors, L1Bytes: t.L1Bytes,
 		Sets: t.Sets, Invalidations: t.Invalidations, FailedChanges: t.FailedChanges, Pending: t.Pending,
 		Lag: Latency(t.Lag), ProofAge: t.ProofAge, Gaps: t.Gaps, Replays: t.Replays, Distrusts: t.Distrusts,
+		TrackedWrites: t.TrackedWrites, TrackingGaps: t.TrackingGaps,
 		LeaseWaits: t.LeaseWaits, RefusedFills: t.RefusedFills, RefusedValues: t.RefusedValues,
 		Epochs: t.Epochs, RedisErrors: t.RedisErrors, Faults: t.Faults, Mutations: t.Mutations,
 	}

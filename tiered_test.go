@@ -136,7 +136,12 @@ func (f *fleet) expect(t testing.TB, instance int, key string, version int, opts
 // eventually polls until what holds, or fails the test.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	eventuallyWithin(t, 10*time.Second, what, holds)
+}
+
+func eventuallyWithin(t testing.TB, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never happened: %s", what)
 		}

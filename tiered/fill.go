@@ -40,18 +40,20 @@ func (t *Tiers[V]) fillNow(q Query[V], g grant[V], c content[V], life time.Durat
 		if _, err := t.l2.Prolong(ctx, t.shardOf(q.Key).index, 2*whole); err != nil {
 			return false, err
 		}
-		return true, t.l2.Release(ctx, q.Key, g.token, g.record.Epoch, 0)
+		return true, t.release(ctx, q.Key, &g, 0)
 	}
 	if c.unmodified && g.claimed.Data != nil {
 		if header, ok := renewed(g.claimed.Data, h); ok {
+			t.writes(q.Key, header)
 			return t.l2.Renew(ctx, q.Key, g.token, g.record.Epoch, header, expiry)
 		}
 	}
 	envelope, err := t.pack(q.Key, c, &h)
 	if err != nil {
 		t.faults.note("loaded value", err)
-		return true, t.l2.Release(ctx, q.Key, g.token, g.record.Epoch, 0)
+		return true, t.release(ctx, q.Key, &g, 0)
 	}
+	t.writes(q.Key, envelope)
 	return t.l2.Fill(ctx, q.Key, g.token, g.record.Epoch, envelope, expiry)
 }
 
@@ -69,15 +71,22 @@ func renewed(old []byte, h codec.Header) (header []byte, ok bool) {
 // giveBack returns a lease or claim that will not be filled, off the caller's path.
 // Nobody can claim the value again before backOff is over.
 func (t *Tiers[V]) giveBack(key string, g *grant[V], backOff time.Duration) {
-	token, epoch := g.token, g.record.Epoch
-	if token == "" {
+	if g.token == "" {
 		return
 	}
+	given := *g
 	g.token = ""
 	t.running.Go(func() {
 		// If it fails the lease ends by itself.
-		_ = t.l2.Release(context.Background(), key, token, epoch, backOff)
+		_ = t.release(context.Background(), key, &given, backOff)
 	})
+}
+
+func (t *Tiers[V]) release(ctx context.Context, key string, g *grant[V], backOff time.Duration) error {
+	if g.claimed.Data == nil {
+		t.writes(key, nil)
+	}
+	return t.l2.Release(ctx, key, g.token, g.record.Epoch, backOff)
 }
 
 // header says of content what its envelope needs. birth is the number of the newest

@@ -35,7 +35,8 @@ func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Fou
 		return a, Nothing
 	}
 	g := grant[V]{Ticket: q.Ticket}
-	g.Born = q.lookedAt(l1.Now())
+	sent := l1.Now()
+	g.Born = q.lookedAt(sent)
 	reply, err := t.l2.Read(ctx, q.Key, "", 0)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -49,7 +50,7 @@ func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Fou
 		return a, Nothing
 	}
 	g.record, g.Stamp = reply.Record, max(g.Stamp, l1.StampOf(reply.Record.Seq))
-	if a, ok := t.plain(s, q, &g, reply.Data); ok {
+	if a, ok := t.plain(s, q, &g, reply.Data, sent); ok {
 		return a, Value
 	}
 	return a, Nothing
@@ -126,7 +127,7 @@ func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, found func(
 		grant := grant[V]{Ticket: q.Ticket, record: g.Record}
 		grant.Born = q.lookedAt(q.Ticket.Born)
 		grant.Stamp = max(grant.Stamp, l1.StampOf(g.Record.Seq))
-		if a, ok := t.plain(s, q, &grant, g.Values[i]); ok {
+		if a, ok := t.plain(s, q, &grant, g.Values[i], q.Ticket.Born); ok {
 			found(key, a)
 		} else {
 			rest = append(rest, key)
@@ -135,11 +136,12 @@ func (t *Tiers[V]) foundMany(g *l2.Group, q Query[V], ticket Ticket, found func(
 	return rest
 }
 
-// plain adopts a value that is good without further ado.
-func (t *Tiers[V]) plain(s *shard, q Query[V], g *grant[V], data []byte) (a Answer[V], ok bool) {
+// plain adopts a value that is good without further ado, from a read sent at sent.
+func (t *Tiers[V]) plain(s *shard, q Query[V], g *grant[V], data []byte, sent l1.Instant) (a Answer[V], ok bool) {
 	if _, leased := l2.Lease(data); leased {
 		return a, false
 	}
+	t.saw(q.Key, g, data, sent)
 	h, v, err := t.open(q.Key, l2.Reply{State: l2.Present, Data: data})
 	left := t.left(s, h)
 	good, known := t.tagsBelieve(s, g, h)

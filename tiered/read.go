@@ -104,6 +104,8 @@ type grant[V any] struct {
 	claimed l2.Reply // the value that the token claims; Data is nil for a lease
 	record  l2.Record
 	old     known[V] // the newest value that is known, if any
+	seen    sight    // what L2 held, for tracking
+	stray   bool     // L2 may hold something newer, says tracking: not to be kept
 }
 
 // Fetch reads L2, and loads what it does not hold. Whatever is wrong with
@@ -183,10 +185,12 @@ func (t *Tiers[V]) ask(ctx context.Context, s *shard, q Query[V], g *grant[V]) (
 	if q.Load != nil {
 		token = t.l2.Token()
 	}
+	t.asks(q.Key, token)
 	born := l1.Now()
 	reply, err := t.l2.Read(ctx, q.Key, token, t.lease)
 	if err != nil {
 		t.counters.redisErrors.Add(1)
+		t.unanswered(g.Hash)
 		return reply, false
 	}
 	if reply.State == l2.Leased {
@@ -196,6 +200,7 @@ func (t *Tiers[V]) ask(ctx context.Context, s *shard, q Query[V], g *grant[V]) (
 		t.giveBack(q.Key, g, 0)
 		return reply, false
 	}
+	t.sawReply(q.Key, g, reply, token, born)
 	g.Born, g.record = t.born(q.Ticket, born), reply.Record
 	g.Stamp = max(g.Stamp, l1.StampOf(reply.Record.Seq))
 	return reply, true
@@ -322,6 +327,7 @@ func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token,
 	if q.Load != nil {
 		token = t.l2.Token()
 	}
+	t.writesLease(q.Key, token)
 	switch dropped, err := t.l2.Drop(ctx, q.Key, reply, token, t.lease); {
 	case err != nil:
 		return "", ""
@@ -338,7 +344,10 @@ func (t *Tiers[V]) adopt(q Query[V], g *grant[V], h codec.Header, v V, left time
 		a.Err = ErrNotFound
 	}
 	life := lives{l1: t.jittered(q.TTL.l1(h.Negative)), l2: left}
-	t.keep(q, g.Ticket, content[V]{value: v, err: a.Err, validator: h.Validator, tags: h.Tags, cost: h.Cost}, life)
+	if !g.stray {
+		t.keep(q, g.Ticket, content[V]{value: v, err: a.Err, validator: h.Validator, tags: h.Tags, cost: h.Cost}, life)
+		t.confirm(q.Key, g.Hash, g.seen)
+	}
 	if q.TTL.Idle > 0 {
 		t.running.Go(func() { _ = t.l2.Touch(context.Background(), q.Key, t.slack(q.TTL.Idle)) })
 	}

@@ -15,6 +15,7 @@ type counters struct {
 	misses, relooks, l2Hits, loads, loadErrors, leaseWaits      atomic.Uint64
 	sets, invalidations, failedChanges                          atomic.Uint64
 	refusedFills, refusedValues, distrusts, epochs, redisErrors atomic.Uint64
+	tracked, untracked                                          atomic.Uint64
 }
 
 // Stats is a snapshot of what the tiers did since they were opened.
@@ -23,6 +24,7 @@ type Stats struct {
 	Sets, Invalidations, FailedChanges                          uint64
 	RefusedFills, RefusedValues, Distrusts, Epochs, RedisErrors uint64
 	Gaps, Replays, Faults, Mutations                            uint64
+	TrackedWrites, TrackingGaps                                 uint64
 	Pending                                                     int64
 	L1Bytes                                                     int64
 	ProofAge                                                    time.Duration
@@ -38,7 +40,7 @@ func (t *Tiers[V]) Stats() Stats {
 		Sets: c.sets.Load(), Invalidations: c.invalidations.Load(), FailedChanges: c.failedChanges.Load(),
 		RefusedFills: c.refusedFills.Load(), RefusedValues: c.refusedValues.Load(),
 		Distrusts: c.distrusts.Load(), Epochs: c.epochs.Load(), RedisErrors: c.redisErrors.Load(),
-		Faults:  t.faults.count.Load(),
+		TrackedWrites: c.tracked.Load(), TrackingGaps: c.untracked.Load(), Faults: t.faults.count.Load(),
 		Pending: t.pending(), L1Bytes: t.l1.Bytes(), Lag: t.lag.Snapshot(),
 	}
 	if t.watch != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -36,18 +37,21 @@ type Config[V any] struct {
 	ErrorBackoff   time.Duration // after a load failed; 0: none
 	RefreshAhead   float64       // beta of XFetch; 0: off
 	DetectMutation bool
+	Tracking       bool // follow writes to Redis that nobody announces
 	Logger         *slog.Logger
 }
 
 // Tiers is L1 before L2 for one cache on one instance. It is safe for
 // concurrent use.
 type Tiers[V any] struct {
-	cfg    Config[V]
-	l1     *l1.Store[V]
-	l2     *l2.Store         // nil without Redis
-	bus    *invalidation.Bus // nil without Redis
-	lease  time.Duration
-	shards []*shard
+	cfg       Config[V]
+	l1        *l1.Store[V]
+	l2        *l2.Store              // nil without Redis
+	bus       *invalidation.Bus      // nil without Redis
+	tracking  *invalidation.Tracking // nil unless it is on
+	sightings *sightings             // nil unless tracking is on
+	lease     time.Duration
+	shards    []*shard
 
 	waiters  waiters
 	counters counters
@@ -73,8 +77,13 @@ func stripesOf(maxBytes int64, shards int) int {
 	return ceilPow2(int(min(max(maxBytes/entryBytes/int64(shards), minStripes), maxStripes)))
 }
 
-// logLen is how many changes a shard's log keeps, about.
-const logLen = 10_000
+// logLen is how many changes the logs of all shards together keep, about. Keys spread
+// evenly, so the log of one of many reaches as far back; but for changes that concern
+// every shard, hence the minimum.
+const (
+	logLen    = 10_000
+	minLogLen = 1000
+)
 
 // Open starts the tiers. With Redis it waits for the first heartbeat, for
 // [Config.RedisTimeout] at most twice; that Redis is away is no error.
@@ -111,15 +120,25 @@ func Open[V any](cfg Config[V]) (*Tiers[V], error) {
 
 func (t *Tiers[V]) connect() error {
 	t.l2 = l2.Open(l2.Config{
-		Client: t.cfg.Redis, Name: t.cfg.Name, Shards: len(t.shards), Timeout: t.cfg.RedisTimeout, LogLen: logLen,
+		Client: t.cfg.Redis, Name: t.cfg.Name, Shards: len(t.shards), Timeout: t.cfg.RedisTimeout,
+		LogLen: max(logLen/len(t.shards), minLogLen),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stop = cancel
 	if err := t.agree(ctx); err != nil {
 		return err
 	}
+	if t.cfg.Tracking {
+		if err := t.l2.CheckTracking(ctx); err != nil {
+			return err
+		}
+		t.sightings = &sightings{seed: maphash.MakeSeed()}
+	}
 	// Four heartbeats within the bound: three may be lost before it costs a hit.
 	t.bus = invalidation.Start(t.l2, t, t.cfg.MaxStaleness/4, t.cfg.Logger)
+	if t.cfg.Tracking {
+		t.tracking = invalidation.Track(t.l2, t, t.cfg.MaxStaleness/4, t.cfg.Logger)
+	}
 	t.running.Go(func() { t.resendFailed(ctx) })
 	return nil
 }
@@ -140,6 +159,9 @@ func (t *Tiers[V]) agree(ctx context.Context) error {
 // unsent. It must be called once, when no read or write is under way.
 func (t *Tiers[V]) Close() error {
 	t.stop()
+	if t.tracking != nil {
+		t.tracking.Close()
+	}
 	if t.bus != nil {
 		t.bus.Close()
 	}

@@ -191,6 +191,7 @@ func (t *Tiers[V]) setPart(ctx context.Context, shard int, keys []string, ticket
 		if record.Epoch == tickets[i].Epoch.ID() {
 			tickets[i].Stamp = l1.StampOf(record.Seq) // its own announcement will not evict it
 			t.keep(Query[V]{Key: key, TTL: w.ttl}, tickets[i], content[V]{value: w.values[key], tags: w.tags}, lives[i])
+			t.confirmSet(key, tickets[i].Hash, w)
 		}
 	}
 	return nil
@@ -205,6 +206,9 @@ var errLate = errors.New("the set reached Redis late or in a new epoch, and took
 // deadline.
 func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, ticket Ticket, w writing[V], lives []lives) (l2.Record, error) {
 	if w.ttl.L2 < 0 {
+		for _, key := range keys {
+			t.writes(key, nil)
+		}
 		return t.l2.Invalidate(ctx, shard, keys)
 	}
 	s, epoch, birth := t.shards[shard], ticket.Epoch.ID(), ticket.Stamp.Seq()
@@ -229,6 +233,7 @@ func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, t
 		p := w.packed[key]
 		h.Compressed, h.Sealed = p.flags.Compressed, p.flags.Sealed
 		codec.Finish(p.envelope, h)
+		t.writes(key, p.envelope)
 		out[i] = l2.Value{Envelope: p.envelope, Life: t.expiry(lives[i].l2, w.ttl, false)}
 	}
 	deadline := s.clock() + t.cfg.RedisTimeout.Microseconds()
