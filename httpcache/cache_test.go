@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -103,4 +104,20 @@ func (o *origin) want(t *testing.T, calls int64) {
 func simulate(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
+}
+
+// crowd sends n requests at once, and checks each response.
+func crowd(t *testing.T, h http.Handler, n int, prepare func(r *http.Request, i int), check func(i int, got *http.Response)) {
+	t.Helper()
+	var clients sync.WaitGroup
+	for i := range n {
+		clients.Go(func() {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			prepare(r, i)
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, r)
+			check(i, rec.Result())
+		})
+	}
+	clients.Wait()
 }
