@@ -73,6 +73,11 @@ func do(h http.Handler, request string, fields ...string) *http.Response {
 	return rec.Result()
 }
 
+// beside sends a request from beside the test.
+func beside(h http.Handler) {
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+}
+
 func text(r *http.Response) string {
 	b, _ := io.ReadAll(r.Body)
 	return string(b)

@@ -65,6 +65,8 @@ type Cache struct {
 	cfg   Config
 	store *nearcache.Cache[*entry]
 
+	settling   sync.Map       // see loading.vary
+	probing    sync.Map       // keys of what was one client's alone, and may not be any more
 	refreshing sync.Map       // keys of stale responses that are being replaced
 	background sync.WaitGroup // who replaces them
 	ending     context.Context
@@ -130,7 +132,7 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("MaxBodyBytes is %d, must be 1 to %d", c.MaxBodyBytes, 256<<20))
 	}
 	if c.Timeout < time.Millisecond || c.Timeout > time.Hour {
-		errs = append(errs, fmt.Errorf("Timeout is %v, must be 1ms to 1h", c.Timeout))
+		errs = append(errs, fmt.Errorf("a Timeout of %v, must be 1ms to 1h", c.Timeout))
 	}
 	if c.KeepStale > maxLife {
 		errs = append(errs, fmt.Errorf("KeepStale is %v, must be at most %v", c.KeepStale, maxLife))

@@ -40,9 +40,10 @@ type exchange struct {
 
 // outcome is what a load brought for the client whose request it was made for.
 type outcome struct {
-	answer *entry // complete, as for no other client
-	stored bool
-	stale  bool // the handler failed, and a stale response may stand in
+	answer      *entry // complete, as for no other client
+	stored      bool
+	revalidated bool // the handler was asked to confirm what is stored
+	stale       bool // the handler failed, and a stale response may stand in
 }
 
 type exchangeKey struct{}
@@ -97,7 +98,7 @@ func (ex *exchange) begin(ctx context.Context, known *entry) *run {
 		shares: func(status int, h http.Header) bool {
 			return status == http.StatusNotModified && known != nil || status >= 500 || rt.judge(r, status, h, time.Now()).store
 		},
-		note: func(h http.Header, status int) { rt.note(h, forwarded{why: ex.why(), status: status}) },
+		note: func(h http.Header, status int) { rt.note(h, forwarded{why: ex.why(known != nil), status: status}) },
 		hold: func() bool {
 			if !stop() {
 				return false

@@ -125,12 +125,12 @@ func (ex *exchange) serve() {
 			return
 		}
 	}
-	rt.direct(ex.w, r, ex.why())
+	rt.direct(ex.w, r, ex.why(ex.known != nil))
 }
 
 // tries bounds how often a request asks the cache, which fails it when the load that it
 // has joined was another client's, and ended with that.
-const tries = 3
+const tries = 4
 
 // loads reports whether the handler can be run for what others may share.
 func (ex *exchange) loads() bool { return ex.r.Method == http.MethodGet && ex.r.Header["Range"] == nil }
@@ -222,7 +222,7 @@ func (ex *exchange) judge(e *entry) (answered bool) {
 func (ex *exchange) answer(e *entry, now int64) {
 	how := forwarded{}
 	if ex.info.Source == nearcache.FromLoader {
-		how = forwarded{why: ex.why(), status: e.Status, collapsed: true}
+		how = forwarded{why: ex.why(ex.known != nil), status: e.Status, collapsed: true}
 	}
 	if ex.info.Source == nearcache.FromLoader || e.once {
 		ex.route.answer(ex.w, ex.r, e, ageUnlessNew(e, now), how)
@@ -250,7 +250,7 @@ func (ex *exchange) beyond() (answered bool) {
 		gatewayTimeout(ex.w) // RFC 9111, 5.2.1.7
 		return true
 	case !ex.loads():
-		ex.route.direct(ex.w, ex.r, ex.why())
+		ex.route.direct(ex.w, ex.r, ex.why(ex.known != nil))
 		return true
 	case ex.lookOnly && ex.secrets == 0: // no response was stale enough
 		ex.lookOnly = false
@@ -259,16 +259,26 @@ func (ex *exchange) beyond() (answered bool) {
 		ex.known = nil // it is not this client's
 	}
 	ex.lookOnly = false
+	if ex.known == nil {
+		// The response is likely to be this client's alone. One such request at a time
+		// learns whether it is, and others do not wait for that.
+		if _, busy := ex.route.cache.probing.LoadOrStore(ex.stored, struct{}{}); busy {
+			ex.route.direct(ex.w, ex.r, ex.why(false))
+			return true
+		}
+		defer ex.route.cache.probing.Delete(ex.stored)
+	}
 	_, done, _ := ex.get(ex.stored, nearcache.WithInfo(&ex.info),
 		nearcache.SkipL1(), nearcache.WithTTL(nearcache.TTL{L2: -1}))
 	return done
 }
 
-func (ex *exchange) why() forward {
+// why says why the handler runs; stale, that something is stored for this request.
+func (ex *exchange) why(stale bool) forward {
 	switch {
 	case ex.wants.noCache:
 		return fwdRequest
-	case ex.known != nil:
+	case stale:
 		return fwdStale
 	case ex.index != nil:
 		return fwdVary
@@ -309,7 +319,7 @@ func (ex *exchange) conclude(e *entry, err error, rn *run, led *outcome) {
 		how := forwarded{why: fwdStale, ttl: (e.freshUntil() - now.UnixNano()) / int64(time.Second)}
 		ex.route.answer(ex.w, ex.r, e, max(now.UnixNano()-e.Born, 0)/int64(time.Second), how)
 	case led != nil:
-		how := forwarded{why: ex.why(), status: led.answer.Status, stored: led.stored}
+		how := forwarded{why: ex.why(led.revalidated), status: led.answer.Status, stored: led.stored}
 		ex.route.answer(ex.w, ex.r, led.answer, ageUnlessNew(led.answer, now.UnixNano()), how)
 	default:
 		select {

@@ -15,6 +15,7 @@ var (
 	errLookOnly = errors.New("httpcache: nothing is stored, and nothing was to be loaded")
 	errLeft     = errors.New("httpcache: the client has left before its request was handled")
 	errCrashed  = errors.New("httpcache: the handler panicked, or cut its response off")
+	errMine     = errors.New("httpcache: the response is for one client, whose request has what others have not")
 	errFailed   = errors.New("httpcache: the handler failed, and a stale response may stand in")
 )
 
@@ -36,6 +37,11 @@ func (c *Cache) load(ctx context.Context, key string, item *nearcache.Item[*entr
 	ex, ok := ctx.Value(exchangeKey{}).(*exchange)
 	if !ok || ex.lookOnly {
 		return nil, errLookOnly
+	}
+	if first, ok := c.settling.Load(key); ok {
+		first := first.(*settling)
+		item.TTL, item.Tags = first.entry.ttl(time.Now(), c.cfg.KeepStale), first.tags
+		return first.entry, nil
 	}
 	known := ex.known
 	if item.HasOld && item.Old.Kind == kindResponse {
@@ -69,13 +75,13 @@ func (l *loading) load(ctx context.Context) (*entry, error) {
 	}
 	select {
 	case <-rn.handed:
-		return l.unshared(), nil
+		return l.unshared()
 	case <-rn.done:
 	}
 	now := time.Now()
 	switch {
 	case rn.state != keeping: // it was handed over, or dropped, and then the handler returned
-		return l.unshared(), nil
+		return l.unshared()
 	case rn.crashed || !rn.whole():
 		return nil, errCrashed
 	case ctx.Err() != nil: // the handler may have given up halfway
@@ -87,14 +93,17 @@ func (l *loading) load(ctx context.Context) (*entry, error) {
 }
 
 // unshared is the value of a response that others may not have. What is fresh is
-// left alone: this client has asked for something better.
-func (l *loading) unshared() *entry {
+// left alone: this client has asked for something better. Nor does a response to a
+// request with secrets say anything of others.
+func (l *loading) unshared() (*entry, error) {
+	if l.ex.secrets != 0 {
+		return nil, errMine
+	}
 	l.item.TTL = nearcache.TTL{L1: passLife, L2: -1}
-	fresh := l.known != nil && l.known.freshUntil() > time.Now().UnixNano()
-	if fresh || l.ex.secrets != 0 {
+	if l.known != nil && l.known.freshUntil() > time.Now().UnixNano() {
 		l.item.TTL = nowhere
 	}
-	return pass
+	return pass, nil
 }
 
 // confirmed is the outcome of a 304 response about the known one.
@@ -123,7 +132,7 @@ func (l *loading) finished(ctx context.Context, rn *run, asked, now time.Time) (
 func (l *loading) keep(ctx context.Context, r *http.Request, v verdict, e *entry, sent http.Header) (*entry, error) {
 	now := time.Now()
 	store := v.store && !e.useless(now, l.cache.cfg.KeepStale)
-	l.ex.lead(outcome{answer: l.own(e, sent), stored: store})
+	l.ex.lead(outcome{answer: l.own(e, sent), stored: store, revalidated: l.known != nil})
 	switch {
 	case !store && v.shared:
 		shared := *e
@@ -131,13 +140,12 @@ func (l *loading) keep(ctx context.Context, r *http.Request, v verdict, e *entry
 		l.item.TTL = nowhere
 		return &shared, nil
 	case !store:
-		return l.unshared(), nil
+		return l.unshared()
 	}
-	ttl := e.ttl(now, l.cache.cfg.KeepStale)
 	l.item.Tags = l.ex.route.tagsOf(r, sent)
 	switch {
 	case l.ex.index == nil && len(v.names) > 0:
-		return l.vary(ctx, r, v.names, e, ttl)
+		return l.vary(ctx, r, v.names, e)
 	case l.ex.index != nil && !l.ex.index.covers(v.names):
 		// It varies on more than was known. The next request for the resource learns of
 		// it, and the old index tells of what was known before.
@@ -145,23 +153,37 @@ func (l *loading) keep(ctx context.Context, r *http.Request, v verdict, e *entry
 		_ = l.cache.store.Expire(ctx, l.ex.key) // else the next such response tries again
 		return pass, nil
 	}
-	l.item.TTL = ttl
+	l.item.TTL = e.ttl(now, l.cache.cfg.KeepStale)
 	return e, nil
 }
 
-// vary returns the index of a resource whose first variant is e, and stores that before
-// anybody can see the index. If a tag is invalidated while the handler runs, the index
-// is refused, and nobody finds the variant.
-func (l *loading) vary(ctx context.Context, r *http.Request, names []string, e *entry, ttl nearcache.TTL) (*entry, error) {
+// settling is the first variant of a resource, on its way into the cache.
+type settling struct {
+	entry *entry
+	tags  []string
+}
+
+// settlingLife is how long L1, which takes values in the background, may take for one.
+const settlingLife = time.Second
+
+// vary returns the index of a resource whose first variant is e, and has that stored
+// before anybody can see the index. Those who wait for the index are next to ask for the
+// variant, perhaps before L1 has it; load answers them what is settling. If a tag is
+// invalidated while the handler runs, the index is refused, and nobody finds the variant.
+func (l *loading) vary(ctx context.Context, r *http.Request, names []string, e *entry) (*entry, error) {
 	if l.item.HasOld && l.item.Old.Kind == kindIndex {
 		names = append(slices.Clone(names), l.item.Old.Names...)
 		slices.Sort(names)
 		names = slices.Compact(names)
 	}
 	index := newIndex(names)
-	// Without Redis the variant is lost, and loaded once more.
-	_ = l.cache.store.Set(ctx, index.variantKey(l.ex.key, r), e,
-		nearcache.WithTTL(ttl), nearcache.WithTags(l.item.Tags...))
+	key := index.variantKey(l.ex.key, r)
+	l.cache.settling.Store(key, &settling{e, l.item.Tags})
+	time.AfterFunc(settlingLife, func() { l.cache.settling.Delete(key) })
+	first := &exchange{parent: ctx, route: l.ex.route, r: r, index: index}
+	if _, err := l.cache.store.Get(first, key); err != nil {
+		return nil, err
+	}
 	l.item.TTL = nearcache.TTL{L1: indexLife, L2: indexLife}
 	return index, nil
 }

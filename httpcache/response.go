@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -162,7 +163,8 @@ func (rt *route) answer(w http.ResponseWriter, r *http.Request, e *entry, age in
 	}
 	rt.note(h, how)
 	if e.Status == http.StatusOK {
-		if r.Header["Range"] != nil {
+		// Other units, and ranges of anything but GET, are ignored (RFC 9110, 14.2).
+		if r.Method == http.MethodGet && strings.HasPrefix(r.Header.Get("Range"), "bytes=") {
 			e.serveRange(w, r)
 			return
 		}

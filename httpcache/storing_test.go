@@ -199,7 +199,7 @@ func TestNewReportsMistakes(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, part := range []string{"MaxBodyBytes is -1", "Timeout is -1ns", "ETags is 9", `CacheStatus is "a b"`, "KeepStale"} {
+	for _, part := range []string{"MaxBodyBytes is -1", "a Timeout of -1ns", "ETags is 9", `CacheStatus is "a b"`, "KeepStale"} {
 		if !contains(err.Error(), part) {
 			t.Errorf("%q is missing in %v", part, err)
 		}
