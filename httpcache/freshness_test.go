@@ -84,7 +84,7 @@ func TestAge(t *testing.T) {
 	}{
 		"of a handler":         {nil, "", "3"},
 		"of an upstream cache": {[]string{"Age: 30"}, "30", "33"},
-		"by an old Date":       {[]string{"Date: Fri, 31 Dec 1999 23:59:50 GMT"}, "10", "13"},
+		"by an old Date":       {[]string{"Date: Fri, 31 Dec 1999 23:59:50 GMT"}, "", "13"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(t *testing.T) {

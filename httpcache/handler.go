@@ -224,21 +224,12 @@ func (ex *exchange) answer(e *entry, now int64) {
 	if ex.info.Source == nearcache.FromLoader {
 		how = forwarded{why: ex.why(ex.known != nil), status: e.Status, collapsed: true}
 	}
-	if ex.info.Source == nearcache.FromLoader || e.once {
-		ex.route.answer(ex.w, ex.r, e, ageUnlessNew(e, now), how)
-		return
+	age := max(now-e.Born, 0) / int64(time.Second)
+	if age == 0 && how.collapsed {
+		age = noAge
 	}
 	how.ttl = (e.freshUntil() - now) / int64(time.Second)
-	ex.route.answer(ex.w, ex.r, e, max(now-e.Born, 0)/int64(time.Second), how)
-}
-
-// ageUnlessNew is the age of a response that comes from the handler: only an upstream
-// cache's makes it one.
-func ageUnlessNew(e *entry, now int64) int64 {
-	if age := (now - e.Born) / int64(time.Second); age > 0 {
-		return age
-	}
-	return -1
+	ex.route.answer(ex.w, ex.r, e, age, how)
 }
 
 // beyond goes on with a request that nothing stored answers: it runs the handler for
@@ -313,14 +304,17 @@ func (ex *exchange) get(key string, opts ...nearcache.Option) (e *entry, done bo
 // conclude answers the client whose request ran the handler.
 func (ex *exchange) conclude(e *entry, err error, rn *run, led *outcome) {
 	now := time.Now()
-	stale := err == nil && e.Kind == kindResponse && ex.info.Stale && e.standsIn(now)
+	old := ex.known
+	if err == nil && e.Kind == kindResponse && ex.info.Stale {
+		old = e
+	}
 	switch {
-	case stale && (led == nil || led.stale):
-		how := forwarded{why: fwdStale, ttl: (e.freshUntil() - now.UnixNano()) / int64(time.Second)}
-		ex.route.answer(ex.w, ex.r, e, max(now.UnixNano()-e.Born, 0)/int64(time.Second), how)
+	case old != nil && old.standsIn(now) && (led == nil || led.stale):
+		how := forwarded{why: fwdStale, ttl: (old.freshUntil() - now.UnixNano()) / int64(time.Second)}
+		ex.route.answer(ex.w, ex.r, old, max(now.UnixNano()-old.Born, 0)/int64(time.Second), how)
 	case led != nil:
 		how := forwarded{why: ex.why(led.revalidated), status: led.answer.Status, stored: led.stored}
-		ex.route.answer(ex.w, ex.r, led.answer, ageUnlessNew(led.answer, now.UnixNano()), how)
+		ex.route.answer(ex.w, ex.r, led.answer, noAge, how)
 	default:
 		select {
 		case <-rn.done:

@@ -39,8 +39,10 @@ const (
 	// AllowAuthorization treats requests with Authorization as others. Otherwise they
 	// share only responses with public, s-maxage or must-revalidate (RFC 9111, 3.5).
 	AllowAuthorization Allowance = 1 << iota
-	// AllowCookie treats requests with Cookie as others. Otherwise they share only
-	// responses with public or s-maxage, or with a Vary that names Cookie.
+	// AllowCookie treats requests with Cookie as others. Otherwise their responses are
+	// shared only with public or s-maxage, or among equal cookies with a Vary that names
+	// Cookie; and they are answered with others' that say how long they are fresh, but
+	// not with those that live for what Handler was given.
 	AllowCookie
 	// AllowSetCookie stores responses with Set-Cookie, without that field; the client
 	// whose request ran the handler gets it.

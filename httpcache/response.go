@@ -133,7 +133,7 @@ func (e *entry) updated(v verdict, merged http.Header, asked, now time.Time) *en
 }
 
 // merged returns the fields of the entry as a 304 response changes them, which say how
-// long it lives from then. The body's description stays that of the body (3.2).
+// long it lives from then (3.2).
 func (e *entry) merged(h http.Header) http.Header {
 	m := e.Header.Clone()
 	for name, values := range h {
@@ -147,12 +147,16 @@ func (e *entry) merged(h http.Header) http.Header {
 	return m
 }
 
-// ofTheBody are the fields that a 304 does not change: it carries no body that they
-// could describe.
-var ofTheBody = []string{"Content-Length", "Content-Encoding", "Content-Type", "Content-Range"}
+// ofTheBody are the fields that a 304 does not change, for they say how the stored body
+// is to be read.
+var ofTheBody = []string{"Content-Length", "Content-Encoding", "Content-Range"}
+
+// noAge is for a response that comes from the handler just now: it has no Age, unless an
+// upstream cache gave it one (RFC 9111, 5.1).
+const noAge = -1
 
 // answer writes a response to r: all of it, 304, or the ranges that were asked for. age
-// is in seconds; negative for a response that comes from the handler just now.
+// is in seconds, or noAge.
 func (rt *route) answer(w http.ResponseWriter, r *http.Request, e *entry, age int64, how forwarded) {
 	h := w.Header()
 	for i := range e.fields {
