@@ -27,7 +27,8 @@ func TestImportsPointDownward(t *testing.T) {
 		"codec":          {},
 		"internal/guard": {},
 		// A test package from outside, as net/http/httptest is: it may use the door.
-		"tiered/tieredtest": {"codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
+		"httpcache":         {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
+		"tiered/tieredtest": {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
 	}
 	for name, want := range allowed {
 		path := strings.TrimSuffix(module+"/"+name, "/")
@@ -37,7 +38,8 @@ func TestImportsPointDownward(t *testing.T) {
 		}
 		for dep := range strings.Lines(string(out)) {
 			dep = strings.TrimSpace(dep)
-			ours, ok := strings.CutPrefix(dep, module+"/")
+			ours, ok := strings.CutPrefix(dep+"/", module+"/")
+			ours = strings.TrimSuffix(ours, "/")
 			if ok && dep != path && !slices.Contains(want, ours) {
 				t.Errorf("%s imports %s", path, ours)
 			}
@@ -136,7 +138,7 @@ func TestSnippetsCompile(t *testing.T) {
 		}
 		return out.String()
 	}
-	examples := lines("example_test.go")
+	examples := lines("example_test.go") + lines("httpcache/example_test.go")
 	documents, _ := filepath.Glob("docs/*.md")
 	for _, file := range append(documents, "README.md") {
 		for i, block := range strings.Split(lines(file), "```go\n")[1:] {
@@ -179,5 +181,41 @@ func TestEveryFailureHasATest(t *testing.T) {
 		if !slices.Contains(named, name) {
 			t.Errorf("%s is missing in the table", name)
 		}
+	}
+}
+
+// TestEveryHTTPRuleHasATest: the tables of docs/http.md name tests that exist.
+func TestEveryHTTPRuleHasATest(t *testing.T) {
+	guide, err := os.ReadFile("docs/http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	files, _ := filepath.Glob("httpcache/*_test.go")
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(b)
+	}
+	rows := 0
+	for line := range strings.Lines(string(guide)) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| ---") || strings.Contains(line, "| rule |") {
+			continue
+		}
+		rows++
+		names := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(line, -1)
+		if len(names) == 0 {
+			t.Errorf("a rule without a test: %s", line)
+		}
+		for _, name := range names {
+			if !strings.Contains(code.String(), "func "+name[1]+"(t *testing.T)") {
+				t.Errorf("%s is in the table only", name[1])
+			}
+		}
+	}
+	if rows == 0 {
+		t.Fatal("there is no table")
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 // unmodified reports whether the client has the response already: If-None-Match, and
 // only without it If-Modified-Since (RFC 9111, 4.3.2; RFC 9110, 13.1).
-func unmodified(r *http.Request, etag string, h http.Header) bool {
+func unmodified(r *http.Request, etag, modified string) bool {
 	if lines := r.Header["If-None-Match"]; lines != nil {
 		return matches(lines, etag)
 	}
@@ -19,8 +19,8 @@ func unmodified(r *http.Request, etag string, h http.Header) bool {
 	if err != nil {
 		return false
 	}
-	modified, err := http.ParseTime(h.Get("Last-Modified"))
-	return err == nil && !modified.After(than)
+	last, err := http.ParseTime(modified)
+	return err == nil && !last.After(than)
 }
 
 // matches reports whether a list of entity tags has etag, by the weak comparison

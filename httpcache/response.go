@@ -48,6 +48,9 @@ type entry struct {
 	// Made of the above by prepare.
 	fields []field // all of Header
 	etag   string
+	// modified is when it was modified at the latest, as If-Modified-Since asks: without
+	// Last-Modified, when it was made (RFC 9111, 4.3.2).
+	modified string
 }
 
 type field struct {
@@ -62,7 +65,10 @@ func (e *entry) prepare() *entry {
 		e.fields = append(e.fields, field{name, values})
 	}
 	slices.SortFunc(e.fields, func(a, b field) int { return bytes.Compare([]byte(a.name), []byte(b.name)) })
-	e.etag = e.Header.Get("Etag")
+	e.etag, e.modified = e.Header.Get("Etag"), e.Header.Get("Last-Modified")
+	if e.modified == "" {
+		e.modified = e.Header.Get("Date")
+	}
 	return e
 }
 
@@ -172,7 +178,7 @@ func (rt *route) answer(w http.ResponseWriter, r *http.Request, e *entry, age in
 			e.serveRange(w, r)
 			return
 		}
-		if unmodified(r, e.etag, e.Header) {
+		if unmodified(r, e.etag, e.modified) {
 			writeNotModified(w)
 			return
 		}

@@ -166,7 +166,7 @@ func (rn *run) handOver() {
 	h := rn.client.Header()
 	copyHeader(h, rn.sent)
 	rn.note(h, rn.status)
-	if rn.status == http.StatusOK && unmodified(rn.request, rn.sent.Get("Etag"), rn.sent) {
+	if rn.status == http.StatusOK && unmodified(rn.request, rn.sent.Get("Etag"), rn.sent.Get("Last-Modified")) {
 		rn.state, rn.body = muted, nil
 		writeNotModified(rn.client)
 		return
