@@ -29,8 +29,9 @@ type Config struct {
 
 	// Timeout is how long a handler may take until its response is complete or
 	// begins to pass through. Then its context ends and its callers get 504, or a
-	// stale response where stale-if-error lets one stand in. Default 30 s; at least
-	// 1 ms.
+	// stale response where stale-if-error lets one stand in. It is also how long other
+	// instances wait for one that has died while it ran a handler. Default 30 s; at
+	// least 1 ms, at most 1 h.
 	Timeout time.Duration
 
 	// KeepStale is how long beyond its freshness a response with a validator is kept

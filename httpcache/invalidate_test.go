@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -99,31 +100,44 @@ func TestInvalidate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(t *testing.T) {
-				o := &origin{serve: func(w http.ResponseWriter, r *http.Request, _ int64) {
-					w.Header().Set("Cache-Tag", "x, at "+r.URL.Path)
-					w.Header().Set("Vary", "Foo")
-				}}
-				cache := open(t, Config{})
-				h := cache.Handler(time.Hour, Tags("pages"))(o)
-				for _, path := range paths {
-					do(h, path)
-				}
-				if err := c.f(t.Context(), cache); err != nil {
-					t.Fatal(err)
-				}
-				for _, path := range paths {
-					before := o.calls.Load()
-					do(h, path)
-					if gone := o.calls.Load() > before; gone != c.gone[path] {
-						t.Errorf("%s: gone is %v", path, gone)
+				var wrong []string
+				for range 3 { // a tag takes one in 4,096 others with it, in caches whose hashes say so
+					if wrong = invalidated(t, paths, c.f, c.gone); wrong == nil {
+						return
 					}
 				}
+				t.Error(wrong)
 			})
 		})
 	}
 	if err := open(t, Config{}).InvalidatePrefix(t.Context(), "/a"); err == nil {
 		t.Error("a prefix without a slash is taken")
 	}
+}
+
+// invalidated stores paths, calls f, and returns those of which it took too much or too
+// little.
+func invalidated(t *testing.T, paths []string, f func(context.Context, *Cache) error, gone map[string]bool) (wrong []string) {
+	o := &origin{serve: func(w http.ResponseWriter, r *http.Request, _ int64) {
+		w.Header().Set("Cache-Tag", "x, at "+r.URL.Path)
+		w.Header().Set("Vary", "Foo")
+	}}
+	cache := open(t, Config{})
+	h := cache.Handler(time.Hour, Tags("pages"))(o)
+	for _, path := range paths {
+		do(h, path)
+	}
+	if err := f(t.Context(), cache); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		before := o.calls.Load()
+		do(h, path)
+		if is := o.calls.Load() > before; is != gone[path] {
+			wrong = append(wrong, fmt.Sprintf("%s: gone is %v", path, is))
+		}
+	}
+	return wrong
 }
 
 // TestInvalidatedWhileLoading: a response that was being made when its resource changed is

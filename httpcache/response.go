@@ -62,7 +62,8 @@ type field struct {
 func (e *entry) prepare() *entry {
 	e.fields = make([]field, 0, len(e.Header))
 	for name, values := range e.Header {
-		e.fields = append(e.fields, field{name, values})
+		// Clipped, as all answers share them and what is around us may append.
+		e.fields = append(e.fields, field{name, slices.Clip(values)})
 	}
 	slices.SortFunc(e.fields, func(a, b field) int { return bytes.Compare([]byte(a.name), []byte(b.name)) })
 	e.etag, e.modified = e.Header.Get("Etag"), e.Header.Get("Last-Modified")
@@ -99,6 +100,9 @@ func (e *entry) useless(now time.Time, keep time.Duration) bool {
 
 // newEntry returns a response as it is stored.
 func newEntry(v verdict, status int, h http.Header, body []byte, asked, now time.Time, tags ETags) *entry {
+	if cap(body) > len(body)+len(body)/4 {
+		body = bytes.Clone(body) // what it grew to is not worth keeping
+	}
 	e := &entry{Kind: kindResponse, Status: status, Header: storable(h, v.hidden), Body: body,
 		Born: now.Add(-initialAge(h, asked, now)).UnixNano(), Life: v.life, SWR: v.swr, SIE: v.sie,
 		Authorization: v.authorization, Cookie: v.cookie, NoStale: v.noStale}

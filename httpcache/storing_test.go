@@ -3,6 +3,7 @@ package httpcache
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 )
@@ -206,5 +207,49 @@ func TestNewReportsMistakes(t *testing.T) {
 	}
 	if _, err := New(Config{MaxBytes: 1}); err == nil {
 		t.Error("the engine's mistakes are not reported")
+	}
+}
+
+// TestAnswersAreNotShared: what a middleware around the cache adds to one answer is in no
+// other, and never in what is stored.
+func TestAnswersAreNotShared(t *testing.T) {
+	e, err := entryCodec{}.Append(nil, newEntry(verdict{}, 200, http.Header{"X-A": append(make([]string, 0, 8), "a")},
+		[]byte("body"), time.Now(), time.Now(), StrongETags))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := entryCodec{}.Decode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := &route{cache: &Cache{}}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	for _, mine := range []string{"b", "c"} {
+		rec := httptest.NewRecorder()
+		rt.answer(rec, r, stored, 1, forwarded{})
+		for name := range rec.Header() {
+			rec.Header().Add(name, mine)
+		}
+	}
+	for _, f := range stored.fields {
+		if len(f.values) != 1 || cap(f.values) != 1 {
+			t.Errorf("%s is %q, with room for %d", f.name, f.values, cap(f.values))
+		}
+	}
+}
+
+// TestForeignBytes: what is no entry is an error, and no panic.
+func TestForeignBytes(t *testing.T) {
+	whole, err := entryCodec{}.Append(nil, pass)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range []string{"", "\xc0", "\x80", "\x81\xa4Kind\x09", "\x81\xa4Kind\x01", "hello", string(whole[:len(whole)-1])} {
+		if e, err := (entryCodec{}).Decode([]byte(data)); err == nil {
+			t.Errorf("%q became %+v", data, e)
+		}
+	}
+	if e, err := (entryCodec{}).Decode(whole); err != nil || e.Kind != kindPass {
+		t.Errorf("%+v, %v", e, err)
 	}
 }
