@@ -152,6 +152,24 @@ func TestRevalidation(t *testing.T) {
 			want(t, do(h, "/"), 200, "body 2")
 		})
 	})
+	t.Run("nor is it asked for beside the handler's own time", func(t *testing.T) {
+		simulate(t, func(t *testing.T) {
+			o := &origin{serve: func(w http.ResponseWriter, r *http.Request, n int64) {
+				set(w.Header(), "Cache-Control: max-age=10", "Last-Modified: "+monday)
+				if tag := r.Header.Get("If-None-Match"); tag != "" {
+					t.Errorf("asked for %s", tag)
+				}
+				if n > 1 && r.Header.Get("If-Modified-Since") != monday {
+					t.Errorf("asked with %v", r.Header)
+				}
+			}}
+			h := open(t, Config{}).Handler(0)(o)
+			do(h, "/")
+			time.Sleep(11 * time.Second)
+			do(h, "/")
+			o.want(t, 2)
+		})
+	})
 	t.Run("no-cache is asked each time", func(t *testing.T) {
 		simulate(t, func(t *testing.T) {
 			o := confirming([]string{`ETag: "a"`, "Cache-Control: no-cache"}, nil)

@@ -49,9 +49,9 @@ func (rt *route) judge(r *http.Request, status int, h http.Header, now time.Time
 		// are the origin's more explicit word.
 		v.swr, v.sie = max(d.swr, 0), max(d.sie, 0)
 	}
-	if explicit && r.Header["Cookie"] == nil {
-		v.cookie = true // it was made for nobody, and the origin says for how long it is good
-	}
+	// What was made for a cookie has not come this far, unless it varies on it. The rest
+	// is good for all for as long as the origin itself says.
+	v.cookie = v.cookie || explicit
 	v.noStale = d.noCache || d.mustRevalidate || d.proxyRevalidate || d.sMaxAge >= 0
 	v.store = true
 	return v

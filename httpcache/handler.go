@@ -169,7 +169,7 @@ func (rt *route) secretsOf(r *http.Request) (s Allowance) {
 // that the client has been answered.
 func (ex *exchange) look() (e *entry, done bool, err error) {
 	ex.index, ex.stored = nil, ex.key
-	e, done, err = ex.get(ex.key, nearcache.WithInfo(&ex.info))
+	e, done, err = ex.find(ex.key)
 	if done || err != nil || e.Kind != kindIndex {
 		return e, done, err
 	}
@@ -178,7 +178,18 @@ func (ex *exchange) look() (e *entry, done bool, err error) {
 		ex.secrets = 0 // the variant is for this cookie only
 		ex.lookOnly = !ex.loads() || ex.wants.onlyIfCached || ex.wants.maxStale >= 0
 	}
-	return ex.get(ex.stored, nearcache.WithInfo(&ex.info))
+	return ex.find(ex.stored)
+}
+
+// find asks the engine for what key has. A request with secrets does not wait for the
+// load of another: what that brings is likely to be the other's alone.
+func (ex *exchange) find(key string) (e *entry, done bool, err error) {
+	if ex.secrets != 0 {
+		if _, busy := ex.route.cache.probing.Load(key); busy {
+			return nil, false, errLookOnly
+		}
+	}
+	return ex.get(key, nearcache.WithInfo(&ex.info))
 }
 
 // judge answers from e if it may (RFC 9111, 4).

@@ -67,6 +67,12 @@ func TestPrivateRequestsDoNotQueue(t *testing.T) {
 		if took := time.Since(began); took != time.Second {
 			t.Fatalf("20 requests took %v", took)
 		}
+		began = time.Now()
+		crowd(t, h, 20, func(r *http.Request, _ int) { r.URL.Path = "/cold"; r.Header.Set("Cookie", "a") }, func(int, *http.Response) {})
+		// One that asks just when the first begins may wait for that.
+		if took := time.Since(began); took > 2*time.Second {
+			t.Fatalf("20 requests with cookies took %v", took)
+		}
 	})
 }
 
@@ -292,4 +298,24 @@ func TestCacheStatus(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		wantField(t, do(h2, "/"), "Cache-Status", "web; fwd=stale; fwd-status=200; stored")
 	})
+}
+
+// TestLeftClientIsNotTouched: neither its request nor its ResponseWriter, in the two races
+// that a load can lose.
+func TestLeftClientIsNotTouched(t *testing.T) {
+	ex := &exchange{left: true}
+	if rn := ex.begin(t.Context(), nil); rn != nil {
+		t.Error("a handler runs for a request whose client has left")
+	}
+	for name, rn := range map[string]*run{
+		"it left":             {client: httptest.NewRecorder(), left: true, hold: func() bool { return true }},
+		"the load has ended":  {client: httptest.NewRecorder(), hold: func() bool { return false }},
+		"there never was any": {hold: func() bool { return true }},
+	} {
+		cancelled := false
+		rn.cancel, rn.handed = func() { cancelled = true }, make(chan struct{})
+		if rn.take() || !cancelled {
+			t.Errorf("%s: its ResponseWriter was taken, or its handler goes on", name)
+		}
+	}
 }

@@ -74,6 +74,20 @@ func TestStaleIfError(t *testing.T) {
 	}
 }
 
+// TestStaleAtOnce: a response that is stale from the first is answered for an error only,
+// also while the engine still takes it for alive.
+func TestStaleAtOnce(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		o := fails("Cache-Control: max-age=0, stale-if-error=60")
+		h := open(t, Config{}).Handler(0)(o)
+		do(h, "/")
+		want(t, do(h, "/"), 200, "body 2")
+		want(t, do(h, "/"), 200, "body 3")
+		o.broken.Store(503)
+		want(t, do(h, "/"), 200, "body 3")
+	})
+}
+
 // TestStaleWhileRevalidate: RFC 5861, 3: a stale response is answered at once, and replaced
 // by one call behind its reader's back.
 func TestStaleWhileRevalidate(t *testing.T) {

@@ -33,6 +33,7 @@ func TestUsersDoNotMeet(t *testing.T) {
 		"Authorization, s-maxage":        {"Authorization", []string{"Cache-Control: s-maxage=60"}, true},
 		"Authorization, must-revalidate": {"Authorization", []string{"Cache-Control: max-age=60, must-revalidate"}, true},
 		"Authorization, Vary":            {"Authorization", []string{"Vary: Authorization"}, false},
+		"Authorization, Vary: Cookie":    {"Authorization", []string{"Vary: Cookie"}, false},
 		"Authorization, Set-Cookie":      {"Authorization", []string{"Cache-Control: public", "Set-Cookie: a=b"}, false},
 		"Authorization, Vary: *":         {"Authorization", []string{"Cache-Control: public", "Vary: *"}, false},
 		"Cookie":                         {"Cookie", nil, false},
@@ -135,4 +136,28 @@ func TestOneUserPerFlight(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSecretsDoNotSpoilCoalescing: clients without credentials who joined the request of
+// one with them still make one call of the handler.
+func TestSecretsDoNotSpoilCoalescing(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		o := &origin{serve: func(w http.ResponseWriter, r *http.Request, _ int64) {
+			time.Sleep(time.Second)
+			_, _ = io.WriteString(w, "for "+r.Header.Get("Cookie"))
+		}}
+		h := open(t, Config{}).Handler(time.Hour)(o)
+		crowd(t, h, 50, func(r *http.Request, i int) {
+			if i == 0 {
+				r.Header.Set("Cookie", "ada")
+				return
+			}
+			time.Sleep(time.Second / 2)
+		}, func(i int, got *http.Response) {
+			if b := text(got); b != "for " && i > 0 || b != "for ada" && i == 0 {
+				t.Errorf("%d got %q", i, b)
+			}
+		})
+		o.want(t, 2)
+	})
 }
