@@ -324,7 +324,7 @@ func (ex *exchange) conclude(e *entry, err error, rn *run, led *outcome) {
 		how := forwarded{why: fwdStale, ttl: (old.freshUntil() - now.UnixNano()) / int64(time.Second)}
 		ex.route.answer(ex.w, ex.r, old, max(now.UnixNano()-old.Born, 0)/int64(time.Second), how)
 	case led != nil:
-		how := forwarded{why: ex.why(led.revalidated), status: led.answer.Status, stored: led.stored}
+		how := forwarded{why: ex.why(led.revalidated), status: led.status, stored: led.stored}
 		ex.route.answer(ex.w, ex.r, led.answer, noAge, how)
 	default:
 		select {

@@ -65,6 +65,8 @@ type loading struct {
 	key   string
 	item  *nearcache.Item[*entry]
 	known *entry // what the handler is asked to confirm, or nil
+
+	status int // of the handler's response
 }
 
 func (l *loading) load(ctx context.Context) (*entry, error) {
@@ -79,6 +81,7 @@ func (l *loading) load(ctx context.Context) (*entry, error) {
 	case <-rn.done:
 	}
 	now := time.Now()
+	l.status = rn.status
 	switch {
 	case rn.state != keeping: // it was handed over, or dropped, and then the handler returned
 		return l.unshared()
@@ -121,7 +124,7 @@ func (l *loading) finished(ctx context.Context, rn *run, asked, now time.Time) (
 	v := l.ex.route.judge(rn.asked, rn.status, rn.sent, now)
 	e := newEntry(v, rn.status, rn.sent, rn.body, asked, now, l.cache.cfg.ETags)
 	if l.known != nil && rn.status >= 500 && l.known.standsIn(now) {
-		l.ex.lead(outcome{answer: l.own(e, rn.sent), stale: true})
+		l.ex.lead(outcome{answer: l.own(e, rn.sent), status: l.status, stale: true})
 		return nil, errFailed
 	}
 	return l.keep(ctx, rn.asked, v, e, rn.sent)
@@ -132,7 +135,7 @@ func (l *loading) finished(ctx context.Context, rn *run, asked, now time.Time) (
 func (l *loading) keep(ctx context.Context, r *http.Request, v verdict, e *entry, sent http.Header) (*entry, error) {
 	now := time.Now()
 	store := v.store && !e.useless(now, l.cache.cfg.KeepStale)
-	l.ex.lead(outcome{answer: l.own(e, sent), stored: store, revalidated: l.known != nil})
+	l.ex.lead(outcome{answer: l.own(e, sent), status: l.status, stored: store, revalidated: l.known != nil})
 	switch {
 	case !store && v.shared:
 		shared := *e

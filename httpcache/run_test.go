@@ -297,6 +297,9 @@ func TestCacheStatus(t *testing.T) {
 		wantField(t, do(h2, "/", "Foo: 1"), "Cache-Status", "web; fwd=vary-miss; fwd-status=200; stored")
 		time.Sleep(2 * time.Second)
 		wantField(t, do(h2, "/"), "Cache-Status", "web; fwd=stale; fwd-status=200; stored")
+		h3 := open(t, Config{CacheStatus: "web"}).Handler(0)(confirming([]string{`ETag: "a"`, "Cache-Control: no-cache"}, nil))
+		do(h3, "/")
+		wantField(t, do(h3, "/"), "Cache-Status", "web; fwd=stale; fwd-status=304; stored")
 	})
 }
 
