@@ -41,7 +41,7 @@ type exchange struct {
 // outcome is what a load brought for the client whose request it was made for.
 type outcome struct {
 	answer      *entry // complete, as for no other client
-	status      int // of the handler's response
+	status      int    // of the handler's response
 	stored      bool
 	revalidated bool // the handler was asked to confirm what is stored
 	stale       bool // the handler failed, and a stale response may stand in
