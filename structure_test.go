@@ -26,9 +26,10 @@ func TestImportsPointDownward(t *testing.T) {
 		"l1":             {},
 		"codec":          {},
 		"internal/guard": {},
-		"memoize":        {"codec", "invalidation", "l1", "l2", "tiered", "internal/guard"}, // by the door only: see below
+		"memoize":        {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"}, // by the door only: see below
 		// A test package from outside, as net/http/httptest is: it may use the door.
-		"tiered/tieredtest": {"codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
+		"httpcache":         {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
+		"tiered/tieredtest": {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
 	}
 	for name, want := range allowed {
 		path := strings.TrimSuffix(module+"/"+name, "/")
@@ -38,7 +39,8 @@ func TestImportsPointDownward(t *testing.T) {
 		}
 		for dep := range strings.Lines(string(out)) {
 			dep = strings.TrimSpace(dep)
-			ours, ok := strings.CutPrefix(dep, module+"/")
+			ours, ok := strings.CutPrefix(dep+"/", module+"/")
+			ours = strings.TrimSuffix(ours, "/")
 			if ok && dep != path && !slices.Contains(want, ours) {
 				t.Errorf("%s imports %s", path, ours)
 			}
@@ -151,7 +153,9 @@ func TestSnippetsCompile(t *testing.T) {
 		return out.String()
 	}
 	var examples string
-	for _, file := range []string{"example_test.go", "memoize/example_test.go", "codec/s2/example_test.go"} {
+	for _, file := range []string{
+		"example_test.go", "memoize/example_test.go", "httpcache/example_test.go", "codec/s2/example_test.go",
+	} {
 		examples += lines(file)
 	}
 	documents, _ := filepath.Glob("docs/*.md")
@@ -196,5 +200,41 @@ func TestEveryFailureHasATest(t *testing.T) {
 		if !slices.Contains(named, name) {
 			t.Errorf("%s is missing in the table", name)
 		}
+	}
+}
+
+// TestEveryHTTPRuleHasATest: the tables of docs/http.md name tests that exist.
+func TestEveryHTTPRuleHasATest(t *testing.T) {
+	guide, err := os.ReadFile("docs/http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	files, _ := filepath.Glob("httpcache/*_test.go")
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(b)
+	}
+	rows := 0
+	for line := range strings.Lines(string(guide)) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| ---") || strings.Contains(line, "| rule |") {
+			continue
+		}
+		rows++
+		names := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(line, -1)
+		if len(names) == 0 {
+			t.Errorf("a rule without a test: %s", line)
+		}
+		for _, name := range names {
+			if !strings.Contains(code.String(), "func "+name[1]+"(t *testing.T)") {
+				t.Errorf("%s is in the table only", name[1])
+			}
+		}
+	}
+	if rows == 0 {
+		t.Fatal("there is no table")
 	}
 }
