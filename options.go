@@ -38,10 +38,10 @@ func WithTags(tags ...string) Option { return Option{kind: optionTags, tags: tag
 // see [SkipL1].
 func WithMaxStaleness(d time.Duration) Option { return Option{kind: optionBound, bound: max(d, 0)} }
 
-// SkipL1 makes a Get read L2 or the loader, and join no load that began before
-// it: it never returns a value from before a change that was acknowledged on any
-// instance when it began. L1-only caches have no other instances; there it
-// asks the loader.
+// SkipL1 makes a Get read L2 or the loader: it never returns a value from before a
+// change that was acknowledged on any instance when it began, nor one that stands in. It
+// costs more than a Get that misses L1, which may rely on the proof that L1 has. In
+// L1-only caches it asks the loader, or joins a load that no change has overtaken.
 func SkipL1() Option { return WithMaxStaleness(0) }
 
 // WithInfo makes a Get describe its answer in *info, which must not be shared
