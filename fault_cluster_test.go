@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -149,8 +150,9 @@ func TestFaultClusterMaster(t *testing.T) {
 	}
 }
 
-// TestFaultClusterResharding: slots move to another master, key by key, while
-// instances read and write.
+// TestFaultClusterResharding: a thousand slots, and among them all of the first
+// master's that hold anything, move to another master, key by key, while instances read
+// and write; these then move on, and back again.
 func TestFaultClusterResharding(t *testing.T) {
 	s := newClusterScene(t)
 	first, _ := s.onFirst(t)
@@ -168,16 +170,24 @@ func TestFaultClusterResharding(t *testing.T) {
 		}
 	})
 	at, client := s.cluster.Masters[0], s.cluster.Masters[0].Client(t)
-	for to := 1; to <= 3; to++ { // and back again in the end
-		next := s.cluster.Masters[to%3]
-		for shard := range moving {
-			slot, err := client.ClusterKeySlot(t.Context(), shardTag(shard)).Result()
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.cluster.MoveSlot(t, int(slot), at, next)
+	var slots []int
+	for shard := range moving {
+		slot, err := client.ClusterKeySlot(t.Context(), shardTag(shard)).Result()
+		if err != nil {
+			t.Fatal(err)
 		}
-		at = next
+		slots = append(slots, int(slot))
+	}
+	used := len(slots)
+	for slot := 0; len(slots) < 1000; slot++ { // the first master begins with 5,461
+		if !slices.Contains(slots, slot) {
+			slots = append(slots, slot)
+		}
+	}
+	for to := 1; to <= 3; to++ {
+		next := s.cluster.Masters[to%3]
+		s.cluster.MoveSlots(t, slots, at, next)
+		at, slots = next, slots[:used]
 		time.Sleep(serverBound)
 	}
 	cancel()

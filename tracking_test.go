@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache"
+	"github.com/nearcache/nearcache/internal/faultnet"
 	"github.com/nearcache/nearcache/internal/redistest"
 	"github.com/redis/go-redis/v9"
 )
@@ -238,6 +239,60 @@ func TestTrackingGap(t *testing.T) {
 		if s := c.Stats(); s.TrackingGaps != 2 {
 			t.Errorf("instance %d: %d gaps, want its beginning and one", i, s.TrackingGaps)
 		}
+	}
+}
+
+// TestTrackingSilence: the connection stays and nothing comes. Once it is noticed, and
+// there is another one, L1 is distrusted; the bus by itself would have missed nothing.
+func TestTrackingSilence(t *testing.T) {
+	server := redistest.StartProcess(t)
+	wire := faultnet.Start(t, server.Addr())
+	f := trackers(t, 1, func() redis.UniversalClient { return wiredClient(t, wire) },
+		func(c *nearcache.Config[product]) {
+			c.MaxStaleness, c.RedisTimeout = 400*time.Millisecond, 100*time.Millisecond
+		})
+	keys, admin := numbered(20), server.Client(t)
+	f.put(keys, 1)
+	f.hits(t, keys, 1)
+	wire.Silence()
+	f.put(keys, 2)
+	for _, key := range keys {
+		if err := admin.Del(t.Context(), "{products}:v:"+key).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(time.Second)
+	wire.Heal()
+	f.hits(t, keys, 2)
+	if n := f.caches[0].Stats().TrackingGaps; n != 2 {
+		t.Errorf("%d gaps, want its beginning and one", n)
+	}
+}
+
+// TestTrackingSentinel: the client of sentinels is tracked by way of them, before and
+// after a failover.
+func TestTrackingSentinel(t *testing.T) {
+	group := redistest.StartSentinel(t)
+	f := trackers(t, 2, func() redis.UniversalClient { return group.Client(t) },
+		func(c *nearcache.Config[product]) { c.MaxStaleness = 2 * time.Second })
+	keys, admin, ctx := numbered(20), group.Client(t), t.Context()
+	for version := 1; version <= 3; version++ {
+		if version == 3 {
+			before := f.caches[0].Stats().TrackingGaps
+			group.Master.Kill(t)
+			for _, c := range f.caches {
+				eventuallyWithin(t, 30*time.Second, "the new master is tracked", func() bool { return c.Stats().TrackingGaps > before })
+			}
+			f.hits(t, keys, 2)
+			admin = group.Client(t)
+		}
+		f.put(keys, version)
+		for _, key := range keys {
+			if err := admin.Del(ctx, "{products}:v:"+key).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.hits(t, keys, version)
 	}
 }
 

@@ -85,8 +85,8 @@ func (s *Store) heartbeat(ctx context.Context, l *lane, shards []int, known []Kn
 
 func (s *Store) beat(ctx context.Context, shards []int, known []Known, life time.Duration,
 	queue func(redis.Pipeliner, []string, []any) *redis.Cmd) (beats []Beat, unknown bool) {
-	pipe := s.client.Pipeline()
-	cmds := make([]*redis.Cmd, len(shards))
+	pipe := s.client.Pipeline() // makes the commands
+	cmds, sent := make([]*redis.Cmd, len(shards)), make([]redis.Cmder, len(shards))
 	for i, shard := range shards {
 		k, epoch := s.space.shards[shard], known[shard].Epoch
 		if epoch == "" {
@@ -94,7 +94,11 @@ func (s *Store) beat(ctx context.Context, shards []int, known []Known, life time
 		}
 		cmds[i] = queue(pipe, []string{k.record, k.log, k.instance},
 			[]any{nonce(), k.channel, s.logLen, epoch, known[shard].Seq, life.Milliseconds()})
+		sent[i] = cmds[i]
 	}
+	s.atMostOnce(sent)
+	pipe = s.client.Pipeline()
+	_ = pipe.BatchProcess(ctx, sent...)
 	_, _ = pipe.Exec(ctx) // each command carries its own error
 	beats = make([]Beat, len(cmds))
 	for i, cmd := range cmds {

@@ -61,6 +61,22 @@ func (s *Store) newLane(addr string) *lane {
 	return l
 }
 
+// sentOnce keeps a cluster client from sending a whole pipeline again because of its
+// first command's error, or of its connection's.
+type sentOnce struct{ redis.Cmder }
+
+func (sentOnce) NoRetry() bool { return true }
+
+// atMostOnce marks the pipeline of one lane. While a slot moves, go-redis would send
+// commands that it was redirected with once more to where they were: to two masters at
+// a time, whose replies it then writes into the same memory. It follows redirections all
+// the same, one command at a time.
+func (s *Store) atMostOnce(cmds []redis.Cmder) {
+	if _, ok := s.client.(*redis.ClusterClient); ok && len(cmds) > 0 {
+		cmds[0] = sentOnce{cmds[0]}
+	}
+}
+
 // close lets no more calls onto any lane, and waits for those that are there.
 func (l *lanes) close() {
 	l.mu.Lock()

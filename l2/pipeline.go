@@ -206,6 +206,7 @@ func (s *Store) exec(l *lane, b *batch) {
 func (s *Store) send(l *lane, b *batch, sent []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
+	s.atMostOnce(b.cmds)
 	_ = b.pipe.BatchProcess(ctx, b.cmds...) // only queues them
 	_, err := b.pipe.Exec(ctx)
 	for _, r := range b.records {

@@ -48,35 +48,43 @@ func (c *Cluster) Client(t testing.TB) *redis.ClusterClient {
 	return client
 }
 
-// MoveSlot moves a hash slot and its keys to another master, as resharding does:
-// key by key, while both serve.
-func (c *Cluster) MoveSlot(t testing.TB, slot int, from, to *Server) {
+// MoveSlots moves hash slots and their keys to another master, as resharding does:
+// slot by slot and key by key, while both serve.
+func (c *Cluster) MoveSlots(t testing.TB, slots []int, from, to *Server) {
 	t.Helper()
 	ctx := context.Background()
 	source, target := from.Client(t), to.Client(t)
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
+	leaver, heir := source.ClusterMyID(ctx).Val(), target.ClusterMyID(ctx).Val()
+	for _, slot := range slots {
+		if err := moveSlot(ctx, slot, source, target, leaver, heir); err != nil {
 			t.Fatalf("moving slot %d from %s to %s: %v", slot, from.addr, to.addr, err)
 		}
 	}
-	leaver, err := source.ClusterMyID(ctx).Result()
-	must(err)
-	heir, err := target.ClusterMyID(ctx).Result()
-	must(err)
-	must(target.Do(ctx, "cluster", "setslot", slot, "importing", leaver).Err())
-	must(source.Do(ctx, "cluster", "setslot", slot, "migrating", heir).Err())
+}
+
+func moveSlot(ctx context.Context, slot int, source, target *redis.Client, leaver, heir string) error {
+	if err := errors.Join(
+		target.Do(ctx, "cluster", "setslot", slot, "importing", leaver).Err(),
+		source.Do(ctx, "cluster", "setslot", slot, "migrating", heir).Err(),
+	); err != nil {
+		return err
+	}
 	for {
 		keys, err := source.ClusterGetKeysInSlot(ctx, slot, 1).Result() // one at a time: most are apart for a while
-		must(err)
+		if err != nil {
+			return err
+		}
 		if len(keys) == 0 {
 			break
 		}
-		must(source.Do(ctx, "migrate", "127.0.0.1", Port(to.addr), keys[0], 0, 1000).Err())
+		if err := source.Do(ctx, "migrate", "127.0.0.1", Port(target.Options().Addr), keys[0], 0, 1000).Err(); err != nil {
+			return err
+		}
 	}
-	for _, node := range []*redis.Client{target, source} {
-		must(node.Do(ctx, "cluster", "setslot", slot, "node", heir).Err())
-	}
+	return errors.Join(
+		target.Do(ctx, "cluster", "setslot", slot, "node", heir).Err(),
+		source.Do(ctx, "cluster", "setslot", slot, "node", heir).Err(),
+	)
 }
 
 func addrs(servers []*Server) []string {

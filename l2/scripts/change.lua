@@ -1,7 +1,7 @@
 -- Invalidate, set, expire or clear: mint, delete or write, log and publish as one.
 --
 -- KEYS[1] record   KEYS[2] log   KEYS[3..] values, or markers of tags (none for a clear)
--- ARGV[1] epoch to begin if there is no record: 16 random hexadecimal digits
+-- ARGV[1] epoch to begin if need be: 16 random hexadecimal digits
 -- ARGV[2] channel  ARGV[3] length that the log is trimmed to
 -- ARGV[4] op: i, s, x, t or c    ARGV[5] body: the keys or tags as netstrings
 -- and for s only:
@@ -11,7 +11,13 @@
 --
 -- Returns {record, op}. A set that arrives late, or in another
 -- epoch, only deletes: its caller has given up, and others may have written.
-local r = load(KEYS[1]) or begin(nil, ARGV[1], 0)
+--
+-- Begins a new epoch when the record is missing, and when the server is not the one that
+-- the epoch began on. That cannot be left to the next heartbeat: while a slot of a
+-- cluster moves, a read may get a value where it was, and the record where it has moved
+-- to. After a change there, the record must not vouch for the value.
+local r = load(KEYS[1])
+if not r or r.id ~= replid() then r = begin(r, ARGV[1], 0) end
 local prev, op = r.seq, ARGV[4]
 mint(r)
 -- A write that changes nothing and needs no memory: Redis refuses a script that is
