@@ -6,7 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # All tests of all modules, with the race detector.
 test:
-	@for m in $(MODULES); do (cd $$m && echo "== test $$m" && go test -race ./...) || exit 1; done
+	@for m in $(MODULES); do (cd $$m && echo "== test $$m" && go test -race -timeout 30m ./...) || exit 1; done
 
 # Each guard of the protocol removed in turn: the judge must miss it.
 mutants:
