@@ -197,19 +197,22 @@ func TestTrackingSparesOwnWrites(t *testing.T) {
 			t.Errorf("%s: %d of %d keys are not in L1 of instance %d, want %d at most", what, n, len(keys), instance, most)
 		}
 	}
+	// Of 200 keys about one pair shares one of 16,384 stripes, and three now and then;
+	// a tenth of them would be no accident.
+	const few = 20
 	all("cold", 0, 200)
-	all("after the fills", 0, 2) // two keys may share a stripe
+	all("after the fills", 0, few)
 	all("cold elsewhere", 1, 200)
-	all("after reading and touching them", 1, 2)
+	all("after reading and touching them", 1, few)
 	for _, key := range keys {
 		if err := f.caches[0].Set(ctx, key, product{ID: key, Version: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	all("after the sets", 0, 2)
+	all("after the sets", 0, few)
 	all("set elsewhere", 1, 200)
-	all("after reading these", 1, 2)
-	all("after all that", 0, 2)
+	all("after reading these", 1, few)
+	all("after all that", 0, few)
 	if loads := f.source.loads.Load(); loads != 200 {
 		t.Errorf("%d loads of 200 keys", loads)
 	}
