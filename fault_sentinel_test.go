@@ -13,14 +13,16 @@ import (
 	"github.com/nearcache/nearcache/internal/redistest"
 )
 
-// newSentinelScene starts instances whose clients ask sentinels who is master.
+// newSentinelScene starts instances whose clients ask sentinels who is master. They are
+// strict: a replica that takes over may lack the last acknowledged changes, and without
+// that an instance which has not heard of them may answer what they took away.
 func newSentinelScene(t *testing.T, sentinel *redistest.Sentinel) *scene {
 	t.Helper()
 	s := &scene{fleet: fleet{source: &source{}}}
 	for range 4 {
 		cache, err := nearcache.New(nearcache.Config[product]{
 			Name: "products", Redis: sentinel.Client(t), Load: s.fleet.source.load, MaxStaleness: serverBound,
-			RedisTimeout: 200 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+			RedisTimeout: 200 * time.Millisecond, Strict: true, Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -176,12 +176,13 @@ func holdLease(t *testing.T, s *scene) *heldLease {
 	l := &heldLease{s: s, answer: make(chan struct{}), ended: make(chan product, 1)}
 	s.fleet.source.put(leased, 1)
 	s.fleet.source.hold(leased, l.answer)
+	before := s.fleet.source.loads.Load()
 	go func() {
 		p, _ := s.fleet.caches[0].Get(context.Background(), leased)
 		l.ended <- p
 	}()
-	eventually(t, "a lease", func() bool {
-		return s.admin.Exists(context.Background(), "{products}:v:"+leased).Val() == 1
+	eventually(t, "a lease, and a loader that has read", func() bool {
+		return s.admin.Exists(context.Background(), "{products}:v:"+leased).Val() == 1 && s.fleet.source.loads.Load() > before
 	})
 	return l
 }

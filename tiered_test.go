@@ -64,8 +64,8 @@ func (s *source) query(id string) (version int, until <-chan struct{}) {
 }
 
 func (s *source) load(ctx context.Context, id string) (product, error) {
-	s.loads.Add(1)
 	v, until := s.query(id)
+	s.loads.Add(1) // from now on it has been read
 	if until == nil {
 		pause := make(chan struct{})
 		time.AfterFunc(s.delay, func() { close(pause) })
