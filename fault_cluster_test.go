@@ -36,6 +36,7 @@ func newClusterScene(t *testing.T) *clusterScene {
 	for range 2 {
 		cache, err := nearcache.New(nearcache.Config[product]{
 			Name: "products", Redis: s.cluster.Client(t), Load: s.fleet.source.load, MaxStaleness: serverBound,
+			Strict: true, // a replica that takes over may lack the last changes
 			Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
