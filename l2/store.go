@@ -76,9 +76,6 @@ func (s *Store) Close() {
 	s.running.Wait()
 }
 
-// Shards returns the number of shards.
-func (s *Store) Shards() int { return len(s.space.shards) }
-
 // Shard returns the shard of a key.
 func (s *Store) Shard(key string) int { return s.space.shard(key) }
 
