@@ -132,5 +132,8 @@ func pick[V any](values map[string]V, err error, key string, s settings) (tiered
 func (c *Cache[V]) loadMany(ctx context.Context, t *turn, keys []string) (map[string]V, error) {
 	held := *t
 	t.held = false
-	return run(ctx, &c.loads, held, func(ctx context.Context) (map[string]V, error) { return c.cfg.LoadMany(ctx, keys) })
+	ctx, op := c.cfg.Hooks.begin(ctx, opLoad, "", keys, len(keys))
+	values, err := run(ctx, &c.loads, held, func(ctx context.Context) (map[string]V, error) { return c.cfg.LoadMany(ctx, keys) })
+	op.end(Info{Source: FromLoader}, err)
+	return values, err
 }

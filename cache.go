@@ -45,6 +45,7 @@ func New[V any](cfg Config[V]) (*Cache[V], error) {
 		RecoveryWindow: cfg.RecoveryWindow, Strict: cfg.Strict, Jitter: cfg.TTLJitter, Logger: cfg.Logger,
 		ErrorBackoff: cfg.ErrorBackoff, RefreshAhead: cfg.RefreshAhead, DetectMutation: cfg.DetectMutation,
 		Tracking: cfg.Tracking,
+		Event:    cfg.Hooks.event(), Announced: cfg.Hooks.announced(), Sampled: cfg.Hooks.sampled(cfg.Name, cfg.Logger),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: %w", err)
@@ -96,11 +97,14 @@ func (c *Cache[V]) get(ctx context.Context, key string, e *l1.Entry[V], saw l1.S
 	if err := c.complete(&s, opts); err != nil {
 		return zero, err
 	}
+	ctx, op := c.cfg.Hooks.begin(ctx, opGet, key, nil, 1)
 	a, err := c.read(ctx, key, s)
-	if err != nil {
-		return zero, err
+	v := zero
+	if err == nil {
+		v, err = c.answer(a, s.bound, info)
 	}
-	return c.answer(a, s.bound, info)
+	op.end(Info{Source: Source(a.Source), Stale: a.Stale}, err)
+	return v, err
 }
 
 // complete checks what a call asks for that is more than a hit.
@@ -258,7 +262,7 @@ func (c *Cache[V]) Invalidate(ctx context.Context, keys ...string) error {
 			return err
 		}
 	}
-	return tierError("invalidate", c.tiers.Invalidate(ctx, keys))
+	return c.change(ctx, opInvalidate, keys, len(keys), func() error { return c.tiers.Invalidate(ctx, keys) })
 }
 
 // Expire ends the lives of the values of keys on every instance, as Invalidate
@@ -274,7 +278,7 @@ func (c *Cache[V]) Expire(ctx context.Context, keys ...string) error {
 			return err
 		}
 	}
-	return tierError("expire", c.tiers.Expire(ctx, keys))
+	return c.change(ctx, opExpire, keys, len(keys), func() error { return c.tiers.Expire(ctx, keys) })
 }
 
 // InvalidateTags takes away all values that name any of tags, on every instance and in
@@ -289,7 +293,7 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	if err := checkTags(tags); err != nil {
 		return err
 	}
-	return tierError("invalidate tags", c.tiers.InvalidateTags(ctx, tags))
+	return c.change(ctx, opTags, tags, len(tags), func() error { return c.tiers.InvalidateTags(ctx, tags) })
 }
 
 // Clear takes all values of the namespace away, on every instance and in Redis, as
@@ -301,7 +305,15 @@ func (c *Cache[V]) Clear(ctx context.Context) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
-	return tierError("clear", c.tiers.Clear(ctx))
+	return c.change(ctx, opClear, nil, 0, func() error { return c.tiers.Clear(ctx) })
+}
+
+// change makes a change that has been checked, under the eyes of the hooks.
+func (c *Cache[V]) change(ctx context.Context, kind string, names []string, n int, make func() error) error {
+	_, op := c.cfg.Hooks.begin(ctx, kind, "", names, n)
+	err := tierError(kind, make())
+	op.end(Info{}, err)
+	return err
 }
 
 // Close ends what the cache started and waits for it: loads are cancelled, and a

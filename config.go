@@ -153,9 +153,12 @@ type Config[V any] struct {
 	// negative: off.
 	TTLJitter float64
 
-	// Logger receives what operators should know; nothing per read. Default
-	// slog.Default().
+	// Logger receives what operators should know, a kind of event at most every ten
+	// seconds; and at debug level one of 1,024 lookups. Default slog.Default().
 	Logger *slog.Logger
+
+	// Hooks are told what happens. Default none.
+	Hooks Hooks
 }
 
 // TTL is the life of an entry in each tier, at least 1 ms. In a Config zero means

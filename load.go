@@ -83,7 +83,8 @@ func (c *Cache[V]) load(ctx context.Context, t *turn, key string, old tiered.Old
 	}
 	held := *t // the loader may outlast the flight
 	t.held = false
-	return run(ctx, &c.loads, held, func(ctx context.Context) (tiered.Loaded[V], error) {
+	ctx, op := c.cfg.Hooks.begin(ctx, opLoad, key, nil, 1)
+	loaded, err := run(ctx, &c.loads, held, func(ctx context.Context) (tiered.Loaded[V], error) {
 		if c.cfg.Load != nil {
 			v, err := c.cfg.Load(ctx, key)
 			return tiered.Loaded[V]{Value: v, TTL: tiered.TTL(s.ttl), Tags: s.tags}, err
@@ -99,6 +100,8 @@ func (c *Cache[V]) load(ctx context.Context, t *turn, key string, old tiered.Old
 		}
 		return tiered.Loaded[V]{Value: v, Validator: item.Validator, TTL: tiered.TTL(ttl), Tags: item.Tags}, err
 	})
+	op.end(Info{Source: FromLoader}, err)
+	return loaded, err
 }
 
 // run returns the loader's outcome, or the end of its time. The loader has a

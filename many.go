@@ -18,7 +18,7 @@ import (
 // which wraps what [Cache.Get] would have returned. Values are shared, as those of
 // Get. [WithInfo] is told the farthest tier that was needed, and whether any value is
 // stale.
-func (c *Cache[V]) GetMany(ctx context.Context, keys []string, opts ...Option) (map[string]V, error) {
+func (c *Cache[V]) GetMany(ctx context.Context, keys []string, opts ...Option) (_ map[string]V, err error) {
 	s, info := c.settings(opts)
 	for _, key := range keys {
 		if err := c.usable(key); err != nil {
@@ -30,6 +30,8 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, opts ...Option) (
 	}
 	m := &many[V]{cache: c, settings: s, values: make(map[string]V, len(keys))}
 	if rest := m.lookup(ctx, keys); len(rest) > 0 {
+		ctx, op := c.cfg.Hooks.begin(ctx, opGetMany, "", rest, len(rest))
+		defer func() { op.end(m.info, err) }()
 		q := tiered.Query[V]{Bound: s.bound, TTL: tiered.TTL(s.ttl), Loaderless: !c.cfg.loads()}
 		rest = c.tiers.FetchMany(ctx, rest, q, m.add)
 		if len(rest) > 0 {
@@ -39,7 +41,8 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string, opts ...Option) (
 	if info != nil {
 		*info = m.info
 	}
-	return m.values, m.failures()
+	err = m.failures()
+	return m.values, err
 }
 
 // SetMany writes values through to Redis and this instance's L1 as [Cache.Set] does,
@@ -64,7 +67,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, opts ...Opt
 		}
 		values = cloned
 	}
-	return tierError("set", c.tiers.Set(ctx, values, tiered.TTL(s.ttl), s.tags))
+	return c.change(ctx, opSet, nil, len(values), func() error { return c.tiers.Set(ctx, values, tiered.TTL(s.ttl), s.tags) })
 }
 
 // many is one GetMany.

@@ -159,6 +159,14 @@ func (f *flights[V]) offer(s *flightShard[V], fl *flight[V], v V, soft bool) {
 	}
 }
 
+// under reports whether a load of key is under way that others may join.
+func (f *flights[V]) under(t tiered.Ticket, key string) bool {
+	s := f.shard(t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[key] != nil
+}
+
 func (s *flightShard[V]) enter(key string, fl *flight[V]) {
 	if s.calls == nil {
 		s.calls = make(map[string]*flight[V])

@@ -17,6 +17,7 @@ type Stats struct {
 	Refreshes   uint64 // reads that began to replace an entry before its life was over
 	StaleServed uint64 // answers whose life was over
 	L1Bytes     int64  // approximate memory of L1 now
+	L1Evictions uint64 // entries that gave way to others for lack of room
 
 	Sets          uint64
 	Invalidations uint64 // keys
@@ -37,6 +38,7 @@ type Stats struct {
 	RefusedValues uint64 // values in Redis refused since Redis lost data
 	Epochs        uint64 // times that Redis lost data or was replaced
 	RedisErrors   uint64 // reads and fills that Redis did not answer
+	RedisAway     int    // servers that are not asked now, since they did not answer
 	Faults        uint64 // values, records and messages in Redis that could not be read
 	Mutations     uint64 // values that somebody changed in L1, with Config.DetectMutation
 }
@@ -57,11 +59,11 @@ func (c *Cache[V]) Stats() Stats {
 func stats(t tiered.Stats) Stats {
 	return Stats{
 		L1Hits: t.L1Hits, L1Misses: t.L1Misses, L2Hits: t.L2Hits,
-		Loads: t.Loads, LoadErrors: t.LoadErrors, L1Bytes: t.L1Bytes,
+		Loads: t.Loads, LoadErrors: t.LoadErrors, L1Bytes: t.L1Bytes, L1Evictions: t.L1Evictions,
 		Sets: t.Sets, Invalidations: t.Invalidations, FailedChanges: t.FailedChanges, Pending: t.Pending,
 		Lag: Latency(t.Lag), ProofAge: t.ProofAge, Gaps: t.Gaps, Replays: t.Replays, Distrusts: t.Distrusts,
 		TrackedWrites: t.TrackedWrites, TrackingGaps: t.TrackingGaps,
 		LeaseWaits: t.LeaseWaits, RefusedFills: t.RefusedFills, RefusedValues: t.RefusedValues,
-		Epochs: t.Epochs, RedisErrors: t.RedisErrors, Faults: t.Faults, Mutations: t.Mutations,
+		Epochs: t.Epochs, RedisErrors: t.RedisErrors, RedisAway: t.Broken, Faults: t.Faults, Mutations: t.Mutations,
 	}
 }

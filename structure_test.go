@@ -80,7 +80,7 @@ func TestCoreDependsOnLittle(t *testing.T) {
 }
 
 // budget of the names that the root package exports: the face stays small.
-const budget = 40
+const budget = 48
 
 // TestFaceStaysSmall also demands a comment on every exported name.
 func TestFaceStaysSmall(t *testing.T) {

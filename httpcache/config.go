@@ -14,13 +14,14 @@ import (
 
 // Config describes a cache. Zero fields stand for their defaults.
 type Config struct {
-	// Name, Redis, MaxBytes, MaxStaleness and Logger are those of [nearcache.Config].
+	// Name, Redis, MaxBytes, MaxStaleness, Logger and Hooks are those of [nearcache.Config].
 	// Config{} is a cache in this process only.
 	Name         string
 	Redis        redis.UniversalClient
 	MaxBytes     int64
 	MaxStaleness time.Duration
 	Logger       *slog.Logger
+	Hooks        nearcache.Hooks
 
 	// MaxBodyBytes bounds the bodies that are stored. A longer one passes through
 	// from its first byte beyond the bound. Default 1 MiB; at least 1, at most
@@ -84,7 +85,7 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c := &Cache{cfg: cfg}
 	store, err := nearcache.New(nearcache.Config[*entry]{
-		Name: cfg.Name, Redis: cfg.Redis, MaxBytes: cfg.MaxBytes, MaxStaleness: cfg.MaxStaleness, Logger: cfg.Logger,
+		Name: cfg.Name, Redis: cfg.Redis, MaxBytes: cfg.MaxBytes, MaxStaleness: cfg.MaxStaleness, Logger: cfg.Logger, Hooks: cfg.Hooks,
 		MaxKeyBytes: maxKey, MaxValueBytes: cfg.MaxBodyBytes + 64<<10, LoadTimeout: cfg.Timeout,
 		Codec:    entryCodec{},
 		LoadItem: c.load,

@@ -3,7 +3,6 @@ package invalidation
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -27,7 +26,6 @@ type Bus struct {
 	store    *l2.Store
 	handler  Handler
 	interval time.Duration
-	logger   *slog.Logger
 
 	chains   []*chain
 	channels map[string]*chain
@@ -41,10 +39,10 @@ type Bus struct {
 
 // Start sends a first heartbeat, and returns when it was answered or its budget
 // is over; then it subscribes and sends one every interval until Close.
-func Start(store *l2.Store, handler Handler, interval time.Duration, logger *slog.Logger) *Bus {
+func Start(store *l2.Store, handler Handler, interval time.Duration) *Bus {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Bus{
-		store: store, handler: handler, interval: interval, logger: logger,
+		store: store, handler: handler, interval: interval,
 		channels: make(map[string]*chain),
 		kick:     make(chan struct{}, 1),
 		cancel:   cancel,
@@ -160,6 +158,9 @@ func (b *Bus) listen(ctx context.Context, sub *redis.PubSub) (alive bool) {
 		var timeout net.Error
 		switch {
 		case err == nil:
+			if !alive {
+				b.handler.Listens()
+			}
 			alive, pinged = true, false
 			b.handle(in)
 		case errors.As(err, &timeout) && timeout.Timeout() && !pinged && ctx.Err() == nil:
@@ -169,7 +170,7 @@ func (b *Bus) listen(ctx context.Context, sub *redis.PubSub) (alive bool) {
 			}
 		default:
 			if alive && ctx.Err() == nil { // once, not at every try
-				b.logger.Warn("nearcache: subscription lost, subscribing again", "error", err)
+				b.handler.Deaf(err)
 			}
 			return alive
 		}
@@ -198,6 +199,7 @@ func (b *Bus) deliver(c *chain, payload string) {
 		switch c.announce(m) {
 		case gap:
 			b.gaps.Add(1)
+			b.handler.Missing(c.shard)
 			b.Kick()
 		case strange:
 			b.Kick()

@@ -3,7 +3,6 @@ package invalidation
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -26,6 +25,8 @@ type ear struct {
 	renewed    int
 	proven     time.Time
 	garbage    int
+	deaf       int
+	listens    int
 }
 
 func (e *ear) Apply(_ int, m Message) { e.locked(func() { e.applied = append(e.applied, m.Keys...) }) }
@@ -33,6 +34,9 @@ func (e *ear) Distrust(int, uint64)   { e.locked(func() { e.distrusted++ }) }
 func (e *ear) Renew(int, l2.Record)   { e.locked(func() { e.renewed++ }) }
 func (e *ear) Wake(keys []string)     { e.locked(func() { e.woken = append(e.woken, keys...) }) }
 func (e *ear) Garbage(error)          { e.locked(func() { e.garbage++ }) }
+func (e *ear) Missing(int)            {}
+func (e *ear) Deaf(error)             { e.locked(func() { e.deaf++ }) }
+func (e *ear) Listens()               { e.locked(func() { e.listens++ }) }
 func (e *ear) Prove(_ int, at time.Time, _ int64) {
 	e.locked(func() { e.proven = at })
 }
@@ -66,7 +70,7 @@ func listenTo(t *testing.T, interval time.Duration) (*ear, *Bus, *l2.Store, *red
 	store := l2.Open(l2.Config{Client: client, Name: "test", Shards: 1, Timeout: time.Second, LogLen: 100})
 	t.Cleanup(store.Close)
 	e := &ear{}
-	b := Start(store, e, interval, slog.New(slog.DiscardHandler))
+	b := Start(store, e, interval)
 	t.Cleanup(b.Close)
 	e.eventually(t, "first proof and subscription", func() bool {
 		return !e.proven.IsZero() && client.PubSubNumSub(context.Background(), "{test}:ch").Val()["{test}:ch"] == 1
@@ -185,7 +189,7 @@ func TestSilentServerProvesNothing(t *testing.T) {
 	store := l2.Open(l2.Config{Client: server.Client(t), Name: "test", Shards: 1, Timeout: 50 * time.Millisecond, LogLen: 100})
 	t.Cleanup(store.Close)
 	e := &ear{}
-	b := Start(store, e, 20*time.Millisecond, slog.New(slog.DiscardHandler))
+	b := Start(store, e, 20*time.Millisecond)
 	t.Cleanup(b.Close)
 	e.eventually(t, "first proof", func() bool { return !e.proven.IsZero() })
 	server.Pause(t)

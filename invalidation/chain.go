@@ -28,6 +28,12 @@ type Handler interface {
 	Disprove(shard int)
 	// Garbage tells of a message that could not be read.
 	Garbage(err error)
+	// Missing tells that a message of the shard has not come: the log is read.
+	Missing(shard int)
+	// Deaf tells that the subscription was lost, and Listens that there is one, once
+	// for each that brought anything.
+	Deaf(err error)
+	Listens()
 }
 
 // chain follows the numbered changes of one shard. applied is the newest seq

@@ -3,7 +3,6 @@ package invalidation
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -21,6 +20,8 @@ type Watcher interface {
 	Written(ctx context.Context, shard int, keys []string) error
 	// Missed tells that there may have been such writes to any key.
 	Missed(ctx context.Context) error
+	// Lost tells that the connection to a server failed, and is made again.
+	Lost(server string, err error)
 }
 
 // maxWritten bounds the keys that wait to be judged. With more, nothing is believed.
@@ -33,7 +34,6 @@ type Tracking struct {
 	store    *l2.Store
 	watcher  Watcher
 	interval time.Duration
-	logger   *slog.Logger
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -41,9 +41,9 @@ type Tracking struct {
 
 // Track follows every server that holds values until Close. It notices a silent one
 // within two intervals.
-func Track(store *l2.Store, watcher Watcher, interval time.Duration, logger *slog.Logger) *Tracking {
+func Track(store *l2.Store, watcher Watcher, interval time.Duration) *Tracking {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &Tracking{store: store, watcher: watcher, interval: interval, logger: logger, cancel: cancel}
+	t := &Tracking{store: store, watcher: watcher, interval: interval, cancel: cancel}
 	t.running.Go(func() { t.supervise(ctx) })
 	return t
 }
@@ -96,7 +96,7 @@ func (t *Tracking) follow(ctx context.Context, tracker *l2.Tracker) {
 		if alive {
 			wait = grace
 			if ctx.Err() == nil { // once, not at every try
-				t.logger.Warn("nearcache: tracking lost, L1 is distrusted once it is back", "server", tracker.Addr, "error", err)
+				t.watcher.Lost(tracker.Addr, err)
 			}
 		}
 		pause(ctx, wait/2+rand.N(wait))

@@ -16,7 +16,7 @@ func BenchmarkHit(b *testing.B) {
 	for i := range keys {
 		keys[i] = fmt.Sprintf("product:%08d", i)
 	}
-	store, err := New[[200]byte](64<<20, nil)
+	store, err := New[[200]byte](64<<20, nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

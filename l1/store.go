@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -91,6 +92,9 @@ type Store[V any] struct {
 	size  func(V) int
 	limit int64
 
+	sampled   func(key string, hit bool)
+	evictions atomic.Uint64
+
 	gate    gate
 	writing sync.RWMutex // read-held by writers, so that Close can wait for them
 	closed  bool         // guarded by writing
@@ -100,28 +104,34 @@ type Store[V any] struct {
 
 // New returns a store that keeps entries of about maxBytes in total: keys,
 // values as measured by size (nil estimates them, see [SizeOf]) and the
-// store's own overhead. The frequency sketch adds about 8 % to that.
-func New[V any](maxBytes int64, size func(V) int) (*Store[V], error) {
+// store's own overhead. The frequency sketch adds about 8 % to that. sampled, which may
+// be nil, is told of one in 1,024 lookups, about, and must take no time.
+func New[V any](maxBytes int64, size func(V) int, sampled func(key string, hit bool)) (*Store[V], error) {
 	if size == nil {
 		size = sizer[V]()
+	}
+	if sampled == nil {
+		sampled = func(string, bool) {}
+	}
+	s := &Store[V]{
+		seed:    maphash.MakeSeed(),
+		size:    size,
+		limit:   maxBytes,
+		sampled: sampled,
+		stop:    make(chan struct{}),
+		swept:   make(chan struct{}),
 	}
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *Entry[V]]{
 		NumCounters:        max(10*maxBytes/counted, 1000),
 		MaxCost:            maxBytes,
 		BufferItems:        64,
 		IgnoreInternalCost: true,
+		OnEvict:            func(*ristretto.Item[*Entry[V]]) { s.evictions.Add(1) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("l1: %w", err)
 	}
-	s := &Store[V]{
-		cache: cache,
-		seed:  maphash.MakeSeed(),
-		size:  size,
-		limit: maxBytes,
-		stop:  make(chan struct{}),
-		swept: make(chan struct{}),
-	}
+	s.cache = cache
 	go s.sweep()
 	return s, nil
 }
@@ -140,7 +150,9 @@ func (s *Store[V]) Get(key string, bound time.Duration) (*Entry[V], Sight) {
 	}
 	hash := s.Hash(key)
 	e, ok := s.cache.Get(hash)
-	s.gate.leave(in)
+	if s.gate.leave(in) {
+		s.sampled(key, ok && e.Key == key)
+	}
 	if !ok || e.Key != key {
 		return nil, Miss
 	}
@@ -169,6 +181,18 @@ func (s *Store[V]) peek(hash uint64) (*Entry[V], bool) {
 		return nil, false
 	}
 	return s.cache.Get(hash)
+}
+
+// Find returns the entry of key that the store holds, believed or not. It does not count
+// as a lookup.
+func (s *Store[V]) Find(key string) (*Entry[V], bool) {
+	s.writing.RLock()
+	defer s.writing.RUnlock()
+	if s.closed {
+		return nil, false
+	}
+	e, ok := s.peek(s.Hash(key))
+	return e, ok && e.Key == key
 }
 
 // sight judges an entry that a reader found who accepts bound of staleness.
@@ -203,6 +227,31 @@ func (e *Entry[V]) sight(hash uint64, bound time.Duration) Sight {
 	return Miss
 }
 
+// Refusal names the rule by which the entry is not answered at now to a reader that
+// accepts bound of staleness; empty: it is. It says of a look what [Store.Get] does.
+func (e *Entry[V]) Refusal(hash uint64, now Instant, bound time.Duration) string {
+	epoch := e.Epoch
+	switch {
+	case bound <= 0:
+		return "the read accepts no staleness"
+	case epoch.Ended():
+		return "Redis has lost data, or was replaced, since it was read"
+	case now.Sub(max(epoch.Proven(), e.Born)) > bound:
+		return "neither it nor the newest proof is younger than the bound"
+	case uint64(e.Stamp) < epoch.floor.Load():
+		return "all of its shard was taken away since it was read"
+	case e.Stamp < epoch.Floor(hash):
+		return "its key, or one that shares its stripe, was changed since it was read"
+	case e.Rare != nil && !epoch.TagsBelieve(e.Stamp, e.Rare.Tags):
+		return "a tag of it was invalidated since it was read"
+	case now >= e.Gone():
+		return "its life is over"
+	case now >= e.Expires:
+		return "its life is over, and it may stand in only"
+	}
+	return ""
+}
+
 // Put offers e to the store, which may refuse it: what is rarely asked for
 // gives way to what is asked for often, and an entry larger than the whole
 // store is never kept. Nothing may rely on Put to replace an entry; floors do.
@@ -234,6 +283,9 @@ func (s *Store[V]) Reclaim(key string, floor Stamp) {
 
 // Lookups returns how often Get was called.
 func (s *Store[V]) Lookups() uint64 { return s.gate.entered() }
+
+// Evictions returns how many entries gave way to others.
+func (s *Store[V]) Evictions() uint64 { return s.evictions.Load() }
 
 // Bytes returns the approximate size of what the store holds now.
 func (s *Store[V]) Bytes() int64 {

@@ -18,7 +18,7 @@ const second = time.Second
 // filled returns a store that holds key "k", stamped 10 in a proven epoch.
 func filled(t *testing.T) (*Store[string], *Epoch) {
 	t.Helper()
-	s, err := New[string](1<<20, nil)
+	s, err := New[string](1<<20, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestHitAllocatesNothing(t *testing.T) {
 // TestCloseUnderUse: Ristretto itself panics when it is closed beside a Get or Set.
 func TestCloseUnderUse(t *testing.T) {
 	for range 20 {
-		s, err := New[int](1<<20, nil)
+		s, err := New[int](1<<20, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +240,7 @@ func TestCloseUnderUse(t *testing.T) {
 }
 
 func TestByteBound(t *testing.T) {
-	s, err := New[[]byte](1<<20, nil)
+	s, err := New[[]byte](1<<20, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,13 +17,22 @@ const tripAfter = 3
 // silent server costs its caller the whole budget.
 type breaker struct {
 	failures atomic.Int32
+	changed  func(open bool, cause error)
 }
 
 func (b *breaker) open() bool { return b.failures.Load() >= tripAfter }
 
-func (b *breaker) failed() { b.failures.Add(1) }
+func (b *breaker) failed(cause error) {
+	if b.failures.Add(1) == tripAfter {
+		b.changed(true, cause)
+	}
+}
 
-func (b *breaker) close() { b.failures.Store(0) }
+func (b *breaker) close() {
+	if b.failures.Swap(0) >= tripAfter {
+		b.changed(false, nil)
+	}
+}
 
 // report counts the outcome of a pipeline. Errors that are answers (a missing
 // key, a wrong type, an unknown script) prove that the server is there. An
@@ -31,7 +40,7 @@ func (b *breaker) close() { b.failures.Store(0) }
 func (b *breaker) report(err error) {
 	switch {
 	case err != nil && !answered(err):
-		b.failed()
+		b.failed(err)
 	case !b.open():
 		b.failures.Store(0)
 	}

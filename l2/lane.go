@@ -52,12 +52,19 @@ func (s *Store) newLane(addr string) *lane {
 	defer s.lanes.mu.Unlock()
 	l := s.lanes.to[addr]
 	if l == nil {
-		l = &lane{}
+		l = s.openLane(addr)
 		if s.lanes.closed {
 			l.queue.close()
 		}
 		s.lanes.to[addr] = l
 	}
+	return l
+}
+
+// openLane returns a way to the server at addr, which is empty if it is not known.
+func (s *Store) openLane(addr string) *lane {
+	l := &lane{}
+	l.breaker.changed = func(open bool, cause error) { s.breaker(addr, open, cause) }
 	return l
 }
 
@@ -111,6 +118,21 @@ func (s *Store) suspect(ctx context.Context) {
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {
 		cluster.ReloadState(ctx)
 	}
+}
+
+// Broken returns how many servers are not asked, since their breakers are open.
+func (s *Store) Broken() (n int) {
+	s.lanes.mu.RLock()
+	defer s.lanes.mu.RUnlock()
+	for _, l := range s.lanes.to {
+		if l.breaker.open() {
+			n++
+		}
+	}
+	if s.lanes.main.breaker.open() {
+		n++
+	}
+	return n
 }
 
 // away reports whether no lane is open to calls.

@@ -121,7 +121,7 @@ func (s *Store) run(ctx context.Context, l *lane, c *call) error {
 		return c.err
 	case <-c.timer.C:
 		if c.fate.CompareAndSwap(waitedFor, overran) {
-			l.breaker.failed()
+			l.breaker.failed(s.overrun)
 		}
 		return s.overrun
 	case <-ctx.Done():

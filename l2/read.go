@@ -89,6 +89,16 @@ func reply(record *sharedRecord, value *redis.StringCmd, leased bool) (r Reply, 
 	return r, nil
 }
 
+// Left returns how long Redis will keep what it has at key: negative if there is nothing,
+// or if it is kept forever.
+func (s *Store) Left(ctx context.Context, key string) (time.Duration, error) {
+	cmd := redis.NewDurationCmd(ctx, time.Millisecond, "pttl", s.valueKey(key))
+	if err := s.do(ctx, s.valueKey(key), cmd); err != nil {
+		return 0, err
+	}
+	return cmd.Result()
+}
+
 // tokenLen is the length of a token.
 const tokenLen = 16
 

@@ -14,13 +14,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Config says how a store uses Redis. All fields are required.
+// Config says how a store uses Redis. All fields are required but Breaker.
 type Config struct {
 	Client  redis.UniversalClient
 	Name    string        // namespace
 	Shards  int           // 1 to [MaxShards]
 	Timeout time.Duration // budget of one operation
 	LogLen  int           // entries that a shard's log keeps, about
+
+	// Breaker is told when a server's breaker opens, and why, and when it closes. The
+	// address is empty where it is not known. Default nil.
+	Breaker func(server string, open bool, cause error)
 }
 
 // Store is the L2 tier of one cache instance. It is safe for concurrent use.
@@ -34,6 +38,7 @@ type Store struct {
 	punctual bool  // the client ends every operation at its context's deadline
 	overrun  error // of the timeout
 	lanes    lanes
+	breaker  func(server string, open bool, cause error)
 	mapped   atomic.Bool    // a cluster client knows where the slots are
 	calls    sync.Pool      // of *call
 	batches  sync.Pool      // of *batch
@@ -48,11 +53,17 @@ func Open(cfg Config) *Store {
 		timeout:  cfg.Timeout,
 		logLen:   cfg.LogLen,
 		overrun:  overrun(cfg.Timeout),
+		breaker:  cfg.Breaker,
 	}
+	if s.breaker == nil {
+		s.breaker = func(string, bool, error) {}
+	}
+	addr := ""
 	if c, ok := cfg.Client.(*redis.Client); ok {
 		s.client, s.punctual = punctual(c, cfg.Timeout), true
+		addr = c.Options().Addr
 	}
-	s.lanes.main, s.lanes.to = &lane{}, make(map[string]*lane)
+	s.lanes.main, s.lanes.to = s.openLane(addr), make(map[string]*lane)
 	s.calls.New = newCall
 	s.space = newSpace(cfg.Name, s.instance, cfg.Shards)
 	return s

@@ -2,7 +2,6 @@ package tiered
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/nearcache/nearcache/internal/guard"
@@ -35,8 +34,13 @@ func (t *Tiers[V]) Apply(shard int, m invalidation.Message) {
 		}
 		t.waiters.wake(m.Keys) // the change took the lease away that they wait for
 	}
+	lag := time.Duration(-1)
 	if s.behind.Load() != 0 {
-		t.lag.Record(time.Duration(s.clock()-int64(m.Seq)) * time.Microsecond)
+		lag = time.Duration(s.clock()-int64(m.Seq)) * time.Microsecond
+		t.lag.Record(lag)
+	}
+	if t.cfg.Announced != nil {
+		t.cfg.Announced(shard, m, lag)
 	}
 }
 
@@ -46,6 +50,7 @@ func (t *Tiers[V]) Distrust(shard int, seq uint64) {
 	s := t.shards[shard]
 	s.epoch.Load().RaiseAll(l1.StampOf(seq))
 	s.markers.forget(seq)
+	t.events.report(Event{Kind: EventDistrust, Shard: shard})
 }
 
 // Renew begins a new epoch: nothing in L1 is believed any more, and what this
@@ -64,15 +69,14 @@ func (t *Tiers[V]) Renew(shard int, r l2.Record) {
 		return
 	}
 	t.counters.epochs.Add(1)
-	t.cfg.Logger.Warn("nearcache: Redis lost data or was replaced, L1 is distrusted",
-		"name", t.cfg.Name, "shard", shard, "epoch", r.Epoch)
+	t.events.report(Event{Kind: EventEpoch, Shard: shard})
 	t.running.Go(func() { t.agreeAgain(shard) })
 }
 
 // agreeAgain records the number of shards again, which may be lost too.
 func (t *Tiers[V]) agreeAgain(shard int) {
 	if err := t.agree(context.Background()); err != nil {
-		t.cfg.Logger.Error("nearcache: L2 is not used any more", "name", t.cfg.Name, "error", err)
+		t.events.report(Event{Kind: EventDisagreement, Shard: -1, Err: err})
 		t.Disprove(shard)
 	}
 }
@@ -103,4 +107,20 @@ func (t *Tiers[V]) Disprove(shard int) { t.shards[shard].epoch.Load().Disprove()
 
 // Garbage counts a message that could not be read. Had it been a change, the
 // next one shows the gap.
-func (t *Tiers[V]) Garbage(err error) { t.faults.note("message", errors.Join(err)) }
+func (t *Tiers[V]) Garbage(err error) { t.events.fault("message", err) }
+
+// Missing tells that a message of the shard has not come, and is looked for.
+func (t *Tiers[V]) Missing(shard int) { t.events.report(Event{Kind: EventGap, Shard: shard}) }
+
+// breaker tells of a server whose breaker opened or closed.
+func (t *Tiers[V]) breaker(server string, open bool, cause error) {
+	kind := EventBreakerClosed
+	if open {
+		kind = EventBreakerOpen
+	}
+	t.events.report(Event{Kind: kind, Shard: -1, Server: server, Err: cause})
+}
+
+// Deaf tells that the subscription was lost, and Listens that there is another one.
+func (t *Tiers[V]) Deaf(err error) { t.events.report(Event{Kind: EventDeaf, Shard: -1, Err: err}) }
+func (t *Tiers[V]) Listens()       { t.events.report(Event{Kind: EventSubscribed, Shard: -1}) }

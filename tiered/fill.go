@@ -50,7 +50,7 @@ func (t *Tiers[V]) fillNow(q Query[V], g grant[V], c content[V], life time.Durat
 	}
 	envelope, err := t.pack(q.Key, c, &h)
 	if err != nil {
-		t.faults.note("loaded value", err)
+		t.events.fault("loaded value", err)
 		return true, t.release(ctx, q.Key, &g, 0)
 	}
 	t.writes(q.Key, envelope)
@@ -101,7 +101,7 @@ func (t *Tiers[V]) header(key string, c content[V], epoch string, birth uint64, 
 		Expires: (t.shardOf(key).clock() + life.Microseconds()) / 1000,
 	}
 	if len(h.Validator) > codec.MaxValidator {
-		t.faults.note("validator", fmt.Errorf("the validator of key %.64q is %d bytes, must be %d at most: not kept",
+		t.events.fault("validator", fmt.Errorf("the validator of key %.64q is %d bytes, must be %d at most: not kept",
 			key, len(h.Validator), codec.MaxValidator))
 		h.Validator = ""
 	}

@@ -225,7 +225,7 @@ func (t *Tiers[V]) trusts(s *shard, q Query[V], reply l2.Reply) bool {
 	}
 	if !reply.Known || reply.Record.Epoch != e.ID() || reply.Record.Seq < q.Ticket.Stamp.Seq() {
 		if !reply.Known {
-			t.faults.note("record", errors.New("the shard's record in Redis is missing or cannot be read"))
+			t.events.fault("record", errors.New("the shard's record in Redis is missing or cannot be read"))
 		}
 		t.bus.Kick()
 		return false
@@ -251,7 +251,7 @@ func (t *Tiers[V]) found(ctx context.Context, s *shard, q Query[V], g *grant[V],
 	h, v, err := t.open(q.Key, reply)
 	if err != nil || t.overtaken(g, h) || !t.askTags(ctx, s, g, h) {
 		if err != nil {
-			t.faults.note("value", err)
+			t.events.fault("value", err)
 		}
 		g.token, claimant = t.drop(ctx, q, reply)
 		return a, claimant, false
@@ -301,23 +301,32 @@ func (t *Tiers[V]) open(key string, reply l2.Reply) (h codec.Header, v V, err er
 // away: a clear, or, when data was lost since, an invalidation that this
 // instance saw and Redis forgot.
 func (t *Tiers[V]) overtaken(g *grant[V], h codec.Header) bool {
+	why := t.overtaking(g, h)
+	if why != "" && why != byClear {
+		t.counters.refusedValues.Add(1)
+	}
+	return why != ""
+}
+
+const byClear = "born before a Clear"
+
+// overtaking returns what a value was overtaken by; empty: nothing.
+func (t *Tiers[V]) overtaking(g *grant[V], h codec.Header) string {
 	if h.Birth < g.record.Cleared {
-		return true
+		return byClear
 	}
 	if epoch, err := strconv.ParseUint(g.record.Epoch, 16, 64); err == nil && h.Epoch == epoch {
-		return false
+		return ""
 	}
 	if t.cfg.Strict {
-		t.counters.refusedValues.Add(1)
-		return true
+		return "born before Redis lost data, in strict mode"
 	}
 	birth := l1.StampOf(h.Birth)
 	p := g.Epoch.Before()
 	if p != nil && (birth < p.LastFloor(g.Hash) || !p.TagsBelieve(birth, t.hashes(h.Tags))) {
-		t.counters.refusedValues.Add(1)
-		return true
+		return "born before an invalidation that this instance saw and Redis forgot"
 	}
-	return false
+	return ""
 }
 
 // drop replaces what nobody can believe by a lease, and returns its token. If somebody

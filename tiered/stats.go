@@ -1,13 +1,9 @@
 package tiered
 
 import (
-	"log/slog"
 	"math/bits"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/nearcache/nearcache/l1"
 )
 
 // counters count what happens off the path of an L1 hit.
@@ -26,6 +22,8 @@ type Stats struct {
 	Gaps, Replays, Faults, Mutations                            uint64
 	TrackedWrites, TrackingGaps                                 uint64
 	Pending                                                     int64
+	Broken                                                      int
+	L1Evictions                                                 uint64
 	L1Bytes                                                     int64
 	ProofAge                                                    time.Duration
 	Lag                                                         LatencySnapshot
@@ -40,8 +38,8 @@ func (t *Tiers[V]) Stats() Stats {
 		Sets: c.sets.Load(), Invalidations: c.invalidations.Load(), FailedChanges: c.failedChanges.Load(),
 		RefusedFills: c.refusedFills.Load(), RefusedValues: c.refusedValues.Load(),
 		Distrusts: c.distrusts.Load(), Epochs: c.epochs.Load(), RedisErrors: c.redisErrors.Load(),
-		TrackedWrites: c.tracked.Load(), TrackingGaps: c.untracked.Load(), Faults: t.faults.count.Load(),
-		Pending: t.pending(), L1Bytes: t.l1.Bytes(), Lag: t.lag.Snapshot(),
+		TrackedWrites: c.tracked.Load(), TrackingGaps: c.untracked.Load(), Faults: t.events.faults.Load(),
+		Pending: t.pending(), L1Bytes: t.l1.Bytes(), L1Evictions: t.l1.Evictions(), Lag: t.lag.Snapshot(),
 	}
 	if t.watch != nil {
 		s.Mutations = t.watch.found.Load()
@@ -51,13 +49,9 @@ func (t *Tiers[V]) Stats() Stats {
 	if t.bus == nil {
 		return s
 	}
-	s.Gaps, s.Replays = t.bus.Gaps(), t.bus.Replays()
-	now := l1.Now()
+	s.Gaps, s.Replays, s.Broken = t.bus.Gaps(), t.bus.Replays(), t.l2.Broken()
 	for _, shard := range t.shards {
-		age := time.Duration(-1)
-		if proven := shard.epoch.Load().Proven(); proven != l1.Never {
-			age = now.Sub(proven)
-		}
+		age := t.proofAge(shard)
 		if age < 0 {
 			s.ProofAge = -1 // no proof is older than any
 			break
@@ -65,33 +59,6 @@ func (t *Tiers[V]) Stats() Stats {
 		s.ProofAge = max(s.ProofAge, age)
 	}
 	return s
-}
-
-// faults count what Redis holds or sends that cannot be read, and log it now and
-// then: whoever writes garbage writes much of it.
-type faults struct {
-	log   *slog.Logger
-	count atomic.Uint64
-	mu    sync.Mutex
-	last  map[string]l1.Instant // by what
-}
-
-const logEvery = 10 * time.Second
-
-func (f *faults) note(what string, err error) {
-	n := f.count.Add(1)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := l1.Now()
-	if last, ok := f.last[what]; ok && now.Sub(last) < logEvery {
-		return
-	}
-	if f.last == nil {
-		f.last = make(map[string]l1.Instant)
-	}
-	f.last[what] = now
-	f.log.Warn("nearcache: something in Redis cannot be believed, and is loaded anew",
-		"what", what, "error", err, "faults", n)
 }
 
 // Latency counts durations in buckets, eight to each power of two, so that a

@@ -130,7 +130,7 @@ func (t *Tiers[V]) lookUp(ctx context.Context, s *shard, tags []string) (newest 
 	}
 	for i, seq := range seqs {
 		if seq == l2.Unreadable {
-			t.faults.note("marker", fmt.Errorf("that of tag %.64q is no sequence number: invalidate the tag to mend it", tags[i]))
+			t.events.fault("marker", fmt.Errorf("that of tag %.64q is no sequence number: invalidate the tag to mend it", tags[i]))
 		}
 		newest = max(newest, seq)
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // Config says how the tiers of one cache work. All fields are required but
-// Redis, without which there is L1 alone, Compressor and Seal.
+// Redis, without which there is L1 alone, Compressor, Seal and the observers.
 type Config[V any] struct {
 	Name           string
 	Redis          redis.UniversalClient
@@ -39,6 +39,11 @@ type Config[V any] struct {
 	DetectMutation bool
 	Tracking       bool // follow writes to Redis that nobody announces
 	Logger         *slog.Logger
+
+	// Observers. Each may be nil; none is to take its time.
+	Event     func(Event)
+	Announced func(shard int, m invalidation.Message, lag time.Duration) // lag is negative while it is not known
+	Sampled   func(key string, hit bool)                                 // one in 1,024 lookups
 }
 
 // Tiers is L1 before L2 for one cache on one instance. It is safe for
@@ -55,7 +60,7 @@ type Tiers[V any] struct {
 
 	waiters  waiters
 	counters counters
-	faults   faults
+	events   reporter
 	lag      Latency
 	watch    *watch[V] // nil unless mutation is to be detected
 
@@ -88,7 +93,7 @@ const (
 // Open starts the tiers. With Redis it waits for the first heartbeat, for
 // [Config.RedisTimeout] at most twice; that Redis is away is no error.
 func Open[V any](cfg Config[V]) (*Tiers[V], error) {
-	store, err := l1.New[V](cfg.MaxBytes, nil)
+	store, err := l1.New[V](cfg.MaxBytes, nil, cfg.Sampled)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +104,7 @@ func Open[V any](cfg Config[V]) (*Tiers[V], error) {
 		resend: make(chan struct{}, 1),
 		stop:   func() {},
 	}
-	t.faults.log = cfg.Logger
+	t.events.cache, t.events.log, t.events.hook = cfg.Name, cfg.Logger, cfg.Event
 	if cfg.DetectMutation {
 		t.watch = startWatch[V](cfg.Name, cfg.Logger)
 	}
@@ -121,7 +126,7 @@ func Open[V any](cfg Config[V]) (*Tiers[V], error) {
 func (t *Tiers[V]) connect() error {
 	t.l2 = l2.Open(l2.Config{
 		Client: t.cfg.Redis, Name: t.cfg.Name, Shards: len(t.shards), Timeout: t.cfg.RedisTimeout,
-		LogLen: max(logLen/len(t.shards), minLogLen),
+		LogLen: max(logLen/len(t.shards), minLogLen), Breaker: t.breaker,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stop = cancel
@@ -135,9 +140,9 @@ func (t *Tiers[V]) connect() error {
 		t.sightings = &sightings{seed: maphash.MakeSeed()}
 	}
 	// Four heartbeats within the bound: three may be lost before it costs a hit.
-	t.bus = invalidation.Start(t.l2, t, t.cfg.MaxStaleness/4, t.cfg.Logger)
+	t.bus = invalidation.Start(t.l2, t, t.cfg.MaxStaleness/4)
 	if t.cfg.Tracking {
-		t.tracking = invalidation.Track(t.l2, t, t.cfg.MaxStaleness/4, t.cfg.Logger)
+		t.tracking = invalidation.Track(t.l2, t, t.cfg.MaxStaleness/4)
 	}
 	t.running.Go(func() { t.resendFailed(ctx) })
 	return nil

@@ -218,6 +218,11 @@ func (t *Tiers[V]) Missed(ctx context.Context) error {
 	return nil
 }
 
+// Lost tells that a server cannot be listened to.
+func (t *Tiers[V]) Lost(server string, err error) {
+	t.events.report(Event{Kind: EventTrackingLost, Shard: -1, Server: server, Err: err})
+}
+
 // see notes how far reads that have begun may have seen.
 func (t *Tiers[V]) see(s *shard, record l2.Record, known bool) {
 	if e := s.epoch.Load(); known && e.ID() == record.Epoch {
