@@ -75,7 +75,7 @@ type Event struct {
 	//   - "gap": an announcement is missing, and is looked for in the log
 	//   - "distrust": the log does not reach back to it: a shard of L1 is given up
 	//   - "epoch": Redis lost data or was replaced: a shard of L1 is given up
-	//   - "subscription lost", "subscribed": at the start, too
+	//   - "subscription lost", and "subscribed" when there is another
 	//   - "breaker open", "breaker closed": a server does not answer, or does again
 	//   - "fault": something in Redis, or said by a loader, could not be used
 	//   - "disagreement": another instance has another number of shards: Redis is not

@@ -32,6 +32,7 @@ type Bus struct {
 	kick     chan struct{} // asks for a heartbeat now
 	gaps     atomic.Uint64
 	replays  atomic.Uint64
+	deaf     bool // a subscription was lost, and there is no other yet; receive's own
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -158,7 +159,8 @@ func (b *Bus) listen(ctx context.Context, sub *redis.PubSub) (alive bool) {
 		var timeout net.Error
 		switch {
 		case err == nil:
-			if !alive {
+			if b.deaf {
+				b.deaf = false
 				b.handler.Listens()
 			}
 			alive, pinged = true, false
@@ -170,6 +172,7 @@ func (b *Bus) listen(ctx context.Context, sub *redis.PubSub) (alive bool) {
 			}
 		default:
 			if alive && ctx.Err() == nil { // once, not at every try
+				b.deaf = true
 				b.handler.Deaf(err)
 			}
 			return alive

@@ -30,8 +30,7 @@ type Handler interface {
 	Garbage(err error)
 	// Missing tells that a message of the shard has not come: the log is read.
 	Missing(shard int)
-	// Deaf tells that the subscription was lost, and Listens that there is one, once
-	// for each that brought anything.
+	// Deaf tells that the subscription was lost, and Listens that there is another.
 	Deaf(err error)
 	Listens()
 }

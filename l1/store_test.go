@@ -34,6 +34,47 @@ func filled(t *testing.T) (*Store[string], *Epoch) {
 	return s, epoch
 }
 
+// explained demands that what is said of a look agrees with what it saw.
+func explained(t *testing.T, s *Store[string], saw Sight) {
+	t.Helper()
+	e, held := s.Find("k")
+	why := "not held"
+	if held {
+		why = e.Refusal(s.Hash("k"), Now(), second)
+	}
+	if taken := saw != Miss && saw != Spent; taken != (why == "") {
+		t.Errorf("saw %d, explained by %q", saw, why)
+	}
+}
+
+// TestSampling: a steady part of all lookups, whatever the period of the keys.
+func TestSampling(t *testing.T) {
+	const keys = 1024
+	seen := make(map[string]int)
+	s, err := New[string](1<<20, nil, func(key string, hit bool) {
+		if hit {
+			t.Error("a hit in an empty store")
+		}
+		seen[key]++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 200 {
+		for i := range keys {
+			s.Get(fmt.Sprint(i), second)
+		}
+	}
+	n := 0
+	for _, times := range seen {
+		n += times
+	}
+	if n < 190 || n > 210 || len(seen) < 100 {
+		t.Errorf("%d samples of %d keys in %d lookups of %d keys, want about 200 of nearly as many", n, len(seen), 200*keys, keys)
+	}
+}
+
 // TestDisbelief: each row takes away one thing that a hit needs.
 func TestDisbelief(t *testing.T) {
 	for name, spoil := range map[string]func(s *Store[string], e *Epoch){
@@ -65,6 +106,7 @@ func TestDisbelief(t *testing.T) {
 				if e, saw := s.Get("k", second); saw != Miss {
 					t.Fatalf("hit: %+v", e)
 				}
+				explained(t, s, Miss)
 			})
 		})
 	}
@@ -86,6 +128,7 @@ func TestBelief(t *testing.T) {
 				if _, saw := s.Get("k", second); saw != Hit {
 					t.Fatal("miss")
 				}
+				explained(t, s, Hit)
 			})
 		})
 	}
@@ -122,6 +165,7 @@ func TestSights(t *testing.T) {
 					if _, saw := s.Peek("k", second); saw != want {
 						t.Errorf("%v later: peeked %d, want %d", Now().Sub(now), saw, want)
 					}
+					explained(t, s, want)
 					time.Sleep(second)
 				}
 			})

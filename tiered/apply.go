@@ -121,6 +121,6 @@ func (t *Tiers[V]) breaker(server string, open bool, cause error) {
 	t.events.report(Event{Kind: kind, Shard: -1, Server: server, Err: cause})
 }
 
-// Deaf tells that the subscription was lost, and Listens that there is another one.
+// Deaf tells that the subscription was lost, and Listens that there is another.
 func (t *Tiers[V]) Deaf(err error) { t.events.report(Event{Kind: EventDeaf, Shard: -1, Err: err}) }
 func (t *Tiers[V]) Listens()       { t.events.report(Event{Kind: EventSubscribed, Shard: -1}) }
