@@ -117,6 +117,12 @@ func TestHooksSeeOperations(t *testing.T) {
 		if got := d.take(); !slices.Equal(got, step.want) {
 			t.Errorf("%s: hooks were told\n%q, want\n%q", step.name, got, step.want)
 		}
+		if step.name == "a miss" { // what was put into L1 is there in a moment
+			eventually(t, "an L1 hit that tells nobody", func() bool {
+				_, err := cache.Get(ctx, "a")
+				return err == nil && len(d.take()) == 0
+			})
+		}
 	}
 	close(loaded)
 	for above := range loaded {
