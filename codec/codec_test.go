@@ -182,12 +182,12 @@ func TestRewrittenInPlace(t *testing.T) {
 	}
 }
 
-// TestRenewed: a new header goes with the old payload.
-func TestRenewed(t *testing.T) {
+// TestRewrite: a new header goes with the old payload.
+func TestRewrite(t *testing.T) {
 	b := envelope(Header{Codec: 1, Expires: 7, Validator: "v"}, "payload")
 	copy(b[stateOffset:], "XL0123456789abcdef0000000000042")
 	want := Header{Codec: 1, Expires: 99, Birth: 3, Validator: "v"}
-	copy(b, Renewed(b[:HeaderSize], want))
+	Rewrite(b[:HeaderSize], want)
 	if h, p, err := Open(b); err != nil || !reflect.DeepEqual(h, want) || string(p) != "payload" {
 		t.Fatalf("%+v, %q, %v", h, p, err)
 	}

@@ -133,19 +133,12 @@ func (h *Header) labels(data []byte) bool {
 // that Begin was given.
 func Finish(buf []byte, h Header) {
 	binary.BigEndian.PutUint64(buf[bodySum:], xxhash.Sum64(buf[HeaderSize:]))
-	writeHead(buf, h)
+	Rewrite(buf, h)
 }
 
-// Renewed returns the header of an envelope that has the same labels and payload as
-// the one that begins with old, which must be at least its header.
-func Renewed(old []byte, h Header) []byte {
-	buf := append([]byte(nil), old[:HeaderSize]...)
-	writeHead(buf, h)
-	return buf
-}
-
-// writeHead writes all of a header but the body's checksum.
-func writeHead(buf []byte, h Header) {
+// Rewrite writes another header over that of a finished envelope, which keeps its labels
+// and payload: h must have the labels too. buf may be the header alone.
+func Rewrite(buf []byte, h Header) {
 	binary.BigEndian.PutUint16(buf, magic)
 	buf[2] = format
 	buf[stateOffset] = 'F'

@@ -2,6 +2,7 @@ package l2
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -90,7 +91,7 @@ func TestClaimIsLost(t *testing.T) {
 			if ok, err := s.Fill(ctx, "k", token, seen.Record.Epoch, envelope("late", codec.Header{Codec: 1}), minute); ok {
 				t.Errorf("Fill: %v, %v; want refused", ok, err)
 			}
-			if ok, err := s.Renew(ctx, "k", token, seen.Record.Epoch, codec.Renewed(seen.Data, codec.Header{Codec: 1}), minute); ok {
+			if ok, err := s.Renew(ctx, "k", token, seen.Record.Epoch, renewed(seen.Data, codec.Header{Codec: 1}), minute); ok {
 				t.Errorf("Renew: %v, %v; want refused", ok, err)
 			}
 		})
@@ -116,10 +117,17 @@ func TestExpire(t *testing.T) {
 	}
 }
 
+// renewed returns the header h for the value that old is the envelope of.
+func renewed(old []byte, h codec.Header) []byte {
+	header := slices.Clone(old[:codec.HeaderSize])
+	codec.Rewrite(header, h)
+	return header
+}
+
 // TestRenew: a header is replaced, the value stays, and lives on.
 func TestRenew(t *testing.T) {
 	s, c, seen, token := claimed(t)
-	header := codec.Renewed(seen.Data, codec.Header{Codec: 1, Expires: 99})
+	header := renewed(seen.Data, codec.Header{Codec: 1, Expires: 99})
 	if ok, err := s.Renew(t.Context(), "k", token, seen.Record.Epoch, header, time.Hour); err != nil || !ok {
 		t.Fatalf("Renew: %v, %v", ok, err)
 	}

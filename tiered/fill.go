@@ -65,7 +65,9 @@ func renewed(old []byte, h codec.Header) (header []byte, ok bool) {
 		return nil, false
 	}
 	h.Compressed, h.Sealed = was.Compressed, was.Sealed
-	return codec.Renewed(old, h), true
+	header = slices.Clone(old[:codec.HeaderSize])
+	codec.Rewrite(header, h)
+	return header, true
 }
 
 // giveBack returns a lease or claim that will not be filled, off the caller's path.

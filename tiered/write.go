@@ -232,7 +232,7 @@ func (t *Tiers[V]) writeThrough(ctx context.Context, shard int, keys []string, t
 		}
 		p := w.packed[key]
 		h.Compressed, h.Sealed = p.flags.Compressed, p.flags.Sealed
-		codec.Finish(p.envelope, h)
+		codec.Rewrite(p.envelope, h) // pack has summed the payload up
 		t.writes(key, p.envelope)
 		out[i] = l2.Value{Envelope: p.envelope, Life: t.expiry(lives[i].l2, w.ttl, false)}
 	}

@@ -9,74 +9,143 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// doCache is rueidis with the server telling it of changes. It keeps replies, so
-// a hit is decoded.
-type doCache struct {
-	client rueidis.Client
+// tracking is a client that the server tells of changes. It keeps replies, so a hit is
+// decoded.
+type tracking struct {
+	tracker
 	prefix string
 	env    Env
 }
 
-func openRueidis(env Env) (Cache, error) {
-	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{env.Redis}})
-	return doCache{c, env.Namespace + ":", env}, err
+// tracker is what rueidis and its fork for Valkey have in common.
+type tracker interface {
+	get(ctx context.Context, name string) (data []byte, found bool, err error)
+	getMany(ctx context.Context, names []string) (map[string][]byte, error)
+	set(ctx context.Context, name string, data []byte) error
+	del(ctx context.Context, name string) error
+	Close()
 }
 
-func (d doCache) Get(ctx context.Context, key string) (Product, error) {
-	data, err := d.client.DoCache(ctx, d.client.B().Get().Key(d.prefix+key).Cache(), TTL).AsBytes()
-	if err == nil {
-		return decode(data)
-	}
-	if !rueidis.IsRedisNil(err) {
+func (t tracking) Get(ctx context.Context, key string) (Product, error) {
+	data, found, err := t.get(ctx, t.prefix+key)
+	if err != nil {
 		return Product{}, err
 	}
-	p, err := d.env.load(ctx, key)
+	if found {
+		return decode(data)
+	}
+	p, err := t.env.load(ctx, key)
 	if err == nil {
-		err = d.Set(ctx, key, p)
+		err = t.Set(ctx, key, p)
 	}
 	return p, err
 }
 
-func (d doCache) GetMany(ctx context.Context, keys []string) (map[string]Product, error) {
+func (t tracking) GetMany(ctx context.Context, keys []string) (map[string]Product, error) {
 	names := make([]string, len(keys))
 	for i, key := range keys {
-		names[i] = d.prefix + key
+		names[i] = t.prefix + key
 	}
-	replies, err := rueidis.MGetCache(d.client, ctx, TTL, names)
+	values, err := t.getMany(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	found := make(map[string]Product, len(keys))
-	for name, reply := range replies {
-		data, err := reply.AsBytes()
-		if err != nil {
-			return nil, err
-		}
-		if found[strings.TrimPrefix(name, d.prefix)], err = decode(data); err != nil {
+	for name, data := range values {
+		if found[strings.TrimPrefix(name, t.prefix)], err = decode(data); err != nil {
 			return nil, err
 		}
 	}
 	return found, nil
 }
 
-func (d doCache) Set(ctx context.Context, key string, p Product) error {
+func (t tracking) Set(ctx context.Context, key string, p Product) error {
 	data, err := encode(p)
 	if err != nil {
 		return err
 	}
-	return d.client.Do(ctx, d.client.B().Set().Key(d.prefix+key).Value(rueidis.BinaryString(data)).Ex(TTL).Build()).Error()
+	return t.set(ctx, t.prefix+key, data)
 }
 
-func (d doCache) Invalidate(ctx context.Context, key string) error {
-	return d.client.Do(ctx, d.client.B().Del().Key(d.prefix+key).Build()).Error()
+func (t tracking) Invalidate(ctx context.Context, key string) error {
+	return t.del(ctx, t.prefix+key)
 }
 
-func (d doCache) Close() { d.client.Close() }
+// bytesOf takes the bytes out of replies.
+func bytesOf[R any, P interface {
+	*R
+	AsBytes() ([]byte, error)
+}](replies map[string]R, err error) (map[string][]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string][]byte, len(replies))
+	for name, reply := range replies {
+		if values[name], err = P(&reply).AsBytes(); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+type rueidisTracker struct{ rueidis.Client }
+
+func openRueidis(env Env) (Cache, error) {
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{env.Redis}})
+	return tracking{rueidisTracker{c}, env.Namespace + ":", env}, err
+}
+
+func (r rueidisTracker) get(ctx context.Context, name string) ([]byte, bool, error) {
+	data, err := r.DoCache(ctx, r.B().Get().Key(name).Cache(), TTL).AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return nil, false, nil
+	}
+	return data, true, err
+}
+
+func (r rueidisTracker) getMany(ctx context.Context, names []string) (map[string][]byte, error) {
+	return bytesOf(rueidis.MGetCache(r, ctx, TTL, names))
+}
+
+func (r rueidisTracker) set(ctx context.Context, name string, data []byte) error {
+	return r.Do(ctx, r.B().Set().Key(name).Value(rueidis.BinaryString(data)).Ex(TTL).Build()).Error()
+}
+
+func (r rueidisTracker) del(ctx context.Context, name string) error {
+	return r.Do(ctx, r.B().Del().Key(name).Build()).Error()
+}
+
+type valkeyTracker struct{ valkey.Client }
+
+func openValkey(env Env) (Cache, error) {
+	c, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{env.Redis}})
+	return tracking{valkeyTracker{c}, env.Namespace + ":", env}, err
+}
+
+func (v valkeyTracker) get(ctx context.Context, name string) ([]byte, bool, error) {
+	data, err := v.DoCache(ctx, v.B().Get().Key(name).Cache(), TTL).AsBytes()
+	if valkey.IsValkeyNil(err) {
+		return nil, false, nil
+	}
+	return data, true, err
+}
+
+func (v valkeyTracker) getMany(ctx context.Context, names []string) (map[string][]byte, error) {
+	return bytesOf(valkey.MGetCache(v, ctx, TTL, names))
+}
+
+func (v valkeyTracker) set(ctx context.Context, name string, data []byte) error {
+	return v.Do(ctx, v.B().Set().Key(name).Value(valkey.BinaryString(data)).Ex(TTL).Build()).Error()
+}
+
+func (v valkeyTracker) del(ctx context.Context, name string) error {
+	return v.Do(ctx, v.B().Del().Key(name).Build()).Error()
+}
 
 // aside is rueidis's cache-aside client: DoCache with a lease for the loader.
 type aside struct {
 	client rueidisaside.CacheAsideClient
-	plain  doCache
+	plain  tracking
 }
 
 func openRueidisAside(env Env) (Cache, error) {
@@ -84,7 +153,7 @@ func openRueidisAside(env Env) (Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return aside{c, doCache{c.Client(), env.Namespace + ":", env}}, nil
+	return aside{c, tracking{rueidisTracker{c.Client()}, env.Namespace + ":", env}}, nil
 }
 
 func (a aside) Get(ctx context.Context, key string) (Product, error) {
@@ -111,66 +180,3 @@ func (a aside) Invalidate(ctx context.Context, key string) error {
 }
 
 func (a aside) Close() { a.client.Close() }
-
-// valkeyCache is doCache with Valkey's fork of the client.
-type valkeyCache struct {
-	client valkey.Client
-	prefix string
-	env    Env
-}
-
-func openValkey(env Env) (Cache, error) {
-	c, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{env.Redis}})
-	return valkeyCache{c, env.Namespace + ":", env}, err
-}
-
-func (v valkeyCache) Get(ctx context.Context, key string) (Product, error) {
-	data, err := v.client.DoCache(ctx, v.client.B().Get().Key(v.prefix+key).Cache(), TTL).AsBytes()
-	if err == nil {
-		return decode(data)
-	}
-	if !valkey.IsValkeyNil(err) {
-		return Product{}, err
-	}
-	p, err := v.env.load(ctx, key)
-	if err == nil {
-		err = v.Set(ctx, key, p)
-	}
-	return p, err
-}
-
-func (v valkeyCache) GetMany(ctx context.Context, keys []string) (map[string]Product, error) {
-	names := make([]string, len(keys))
-	for i, key := range keys {
-		names[i] = v.prefix + key
-	}
-	replies, err := valkey.MGetCache(v.client, ctx, TTL, names)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[string]Product, len(keys))
-	for name, reply := range replies {
-		data, err := reply.AsBytes()
-		if err != nil {
-			return nil, err
-		}
-		if found[strings.TrimPrefix(name, v.prefix)], err = decode(data); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
-}
-
-func (v valkeyCache) Set(ctx context.Context, key string, p Product) error {
-	data, err := encode(p)
-	if err != nil {
-		return err
-	}
-	return v.client.Do(ctx, v.client.B().Set().Key(v.prefix+key).Value(valkey.BinaryString(data)).Ex(TTL).Build()).Error()
-}
-
-func (v valkeyCache) Invalidate(ctx context.Context, key string) error {
-	return v.client.Do(ctx, v.client.B().Del().Key(v.prefix+key).Build()).Error()
-}
-
-func (v valkeyCache) Close() { v.client.Close() }
