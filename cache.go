@@ -18,7 +18,6 @@ import (
 type Cache[V any] struct {
 	cfg     Config[V]
 	tiers   *tiered.Tiers[V]
-	looks   looks[V]
 	flights flights[tiered.Answer[V]]
 	loads   loads
 
@@ -98,11 +97,12 @@ func (c *Cache[V]) get(ctx context.Context, key string, e *l1.Entry[V], saw l1.S
 		return zero, err
 	}
 	ctx, op := c.cfg.Hooks.begin(ctx, opGet, key, nil, 1)
-	a, err := c.read(ctx, key, s)
-	v := zero
-	if err == nil {
-		v, err = c.answer(a, s.bound, info)
+	a, err := c.read(ctx, key, &s)
+	if err != nil {
+		op.end(Info{}, err)
+		return zero, err
 	}
+	v, err := c.answer(*a, s.bound, info)
 	op.end(Info{Source: Source(a.Source), Stale: a.Stale}, err)
 	return v, err
 }
@@ -116,39 +116,73 @@ func (c *Cache[V]) complete(s *settings, opts []Option) error {
 	return checkTags(s.tags)
 }
 
-// read reads key beyond L1: a look into L2, and then a flight that loads.
-func (c *Cache[V]) read(ctx context.Context, key string, s settings) (tiered.Answer[V], error) {
-	if c.cfg.Redis != nil {
-		a, found := c.looks.do(ctx, c.query(key, s), c.tiers.Look)
-		switch found {
-		case tiered.Value:
-			return a, nil
-		case tiered.Abandoned:
-			return a, context.Cause(ctx)
-		case tiered.Unavailable:
-			s.blind = true
-		}
+// read reads key beyond L1: a look into L2, and then a load.
+func (c *Cache[V]) read(ctx context.Context, key string, s *settings) (*tiered.Answer[V], error) {
+	if c.cfg.Redis == nil && !c.cfg.loads() {
+		return nil, ErrMiss
 	}
-	if !c.cfg.loads() {
-		return tiered.Answer[V]{}, ErrMiss
-	}
-	return c.fly(ctx, key, s, nil)
+	return c.fly(ctx, key, s, nil, c.cfg.Redis != nil)
 }
 
-// fly loads key, for itself or together with others.
-func (c *Cache[V]) fly(ctx context.Context, key string, s settings, b *batch[V]) (tiered.Answer[V], error) {
-	call := c.call(key, s, b)
-	a, joined, err := c.flights.do(ctx, call)
+// fly reads key, for itself or together with others. It looks into L2 first if that is
+// still to be done. b is the batch that loads, if there is one.
+func (c *Cache[V]) fly(ctx context.Context, key string, s *settings, b *batch[V], look bool) (*tiered.Answer[V], error) {
+	a, joined, err := c.board(ctx, key, s, b, look, false)
 	if err == nil && joined && !a.Shared() {
 		// Invalidated by a tag, perhaps before we joined.
-		call = c.call(key, s, b)
-		call.alone = true
-		a, _, err = c.flights.do(ctx, call)
+		a, _, err = c.board(ctx, key, s, b, look, true)
 	}
 	if err != nil && c.closed.Load() {
 		err = ErrClosed
 	}
 	return a, err
+}
+
+// board reads key on one flight. What it makes for that stays on the stack until there
+// is something to load, since a value that Redis has is not worth more; and it is
+// little, since a crowd that waits has as many stacks.
+func (c *Cache[V]) board(ctx context.Context, key string, s *settings, b *batch[V], look, alone bool) (*tiered.Answer[V], bool, error) {
+	at := seat{key, c.tiers.Ticket(key), s.bound, alone}
+	call := call[tiered.Answer[V]]{
+		good: func(a *tiered.Answer[V]) bool { return a.Good(s.bound) },
+		load: func() (tiered.Ticket, load[tiered.Answer[V]]) { return c.loadOf(key, *s, b, look) },
+	}
+	if look {
+		call.look = func(ctx context.Context) (a tiered.Answer[V], over bool, err error) {
+			q := c.query(key, *s, at.ticket)
+			a, found := c.tiers.Look(ctx, q)
+			s.blind = found == tiered.Unavailable
+			return a, found == tiered.Value || q.Loaderless && found != tiered.Abandoned, missing(found)
+		}
+	}
+	if b != nil {
+		call.joined = func() { b.pass(key) }
+	}
+	return c.flights.do(ctx, at, call)
+}
+
+// loadOf returns what a flight of key does that departs now.
+func (c *Cache[V]) loadOf(key string, s settings, b *batch[V], look bool) (tiered.Ticket, load[tiered.Answer[V]]) {
+	q := c.query(key, s, c.tiers.Ticket(key))
+	return q.Ticket, func(ctx context.Context, offer func(tiered.Answer[V], bool)) (tiered.Answer[V], error) {
+		q := q
+		q.Offer = offer
+		switch {
+		case b != nil:
+			return b.fetch(ctx, q)
+		case look && q.Loaderless: // who looked has left
+			a, found := c.tiers.Look(ctx, q)
+			return a, missing(found)
+		}
+		return c.fetch(ctx, q, s)
+	}
+}
+
+func missing(found tiered.Found) error {
+	if found == tiered.Value {
+		return nil
+	}
+	return ErrMiss
 }
 
 // attend sees to what is due in L1, and reports whether what it has is an answer. Only
@@ -165,29 +199,8 @@ func (c *Cache[V]) attend(ctx context.Context, key string, e *l1.Entry[V], saw l
 	return saw == l1.Plain || saw == l1.Hit || saw == l1.Due
 }
 
-// call is what a read of key beyond L1 needs. It stands apart so that what it
-// captures is allocated on a miss only. b is the batch that loads, if there is one.
-func (c *Cache[V]) call(key string, s settings, b *batch[V]) call[tiered.Answer[V]] {
-	q := c.query(key, s)
-	call := call[tiered.Answer[V]]{
-		key: key, ticket: q.Ticket, bound: s.bound,
-		good: func(a tiered.Answer[V]) bool { return a.Good(s.bound) },
-		load: func(ctx context.Context, offer func(tiered.Answer[V], bool)) (tiered.Answer[V], error) {
-			q.Offer = offer
-			if b != nil {
-				return b.fetch(ctx, q)
-			}
-			return c.fetch(ctx, q, s)
-		},
-	}
-	if b != nil {
-		call.joined = func() { b.pass(key) }
-	}
-	return call
-}
-
-func (c *Cache[V]) query(key string, s settings) tiered.Query[V] {
-	return tiered.Query[V]{Key: key, Bound: s.bound, Ticket: c.tiers.Ticket(key), TTL: tiered.TTL(s.ttl),
+func (c *Cache[V]) query(key string, s settings, ticket tiered.Ticket) tiered.Query[V] {
+	return tiered.Query[V]{Key: key, Bound: s.bound, Ticket: ticket, TTL: tiered.TTL(s.ttl),
 		Refresh: s.refresh, Ahead: s.ahead, Blind: s.blind, Loaderless: !c.cfg.loads()}
 }
 
@@ -206,8 +219,13 @@ func (c *Cache[V]) fetch(ctx context.Context, q tiered.Query[V], s settings) (ti
 
 // refresh replaces or prolongs an entry that is still good, behind its reader's back.
 func (c *Cache[V]) refresh(ctx context.Context, key string, s settings, ahead time.Duration) {
+	if c.usable(key) != nil || checkTags(s.tags) != nil {
+		return
+	}
 	s.refresh, s.ahead = true, ahead
-	if c.usable(key) == nil && checkTags(s.tags) == nil && c.flights.start(ctx, c.call(key, s, nil)) {
+	if c.flights.start(ctx, seat{key: key, ticket: c.tiers.Ticket(key), bound: s.bound}, call[tiered.Answer[V]]{
+		load: func() (tiered.Ticket, load[tiered.Answer[V]]) { return c.loadOf(key, s, nil, false) },
+	}) {
 		c.refreshes.Add(1)
 	}
 }

@@ -3,86 +3,173 @@ package nearcache
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/nearcache/nearcache/l1"
-	"github.com/nearcache/nearcache/tiered"
 )
 
-// lookout is looks over one proven epoch.
+// lookout is a tower whose flights begin with a look.
 type lookout struct {
-	looks[int]
-	epoch *l1.Epoch
-	made  atomic.Int64
+	*tower
+	made, loaded atomic.Int64
 }
 
-func newLookout() *lookout {
-	o := &lookout{epoch: l1.NewEpoch("e", 1, 64)}
-	o.epoch.Prove(l1.Always)
-	return o
-}
-
-// look takes a second to answer how many were made, or less if its caller leaves.
-func (o *lookout) look(ctx context.Context, bound time.Duration) (int, tiered.Found) {
-	q := tiered.Query[int]{Key: "k", Bound: bound, Ticket: tiered.NewTicket(o.epoch, 7)}
-	a, found := o.do(ctx, q, func(ctx context.Context, _ tiered.Query[int]) (tiered.Answer[int], tiered.Found) {
+// look takes a second to answer how many were made, or less if its caller leaves. It
+// finds nothing if that is what it is to find; a load then takes a second to bring 100.
+func (o *lookout) look(ctx context.Context, bound time.Duration, nothing bool) (int, error) {
+	call := o.call(func(context.Context, func(int, bool)) (int, error) {
+		o.loaded.Add(1)
+		time.Sleep(time.Second)
+		return 100, nil
+	})
+	call.look = func(ctx context.Context) (int, bool, error) {
 		n := o.made.Add(1)
 		select {
 		case <-time.After(time.Second):
-			return tiered.Answer[int]{Value: int(n)}, tiered.Value
+			return int(n), !nothing, nil
 		case <-ctx.Done():
-			return tiered.Answer[int]{}, tiered.Abandoned
+			return 0, false, nil
 		}
-	})
-	return a.Value, found
+	}
+	v, _, err := o.do(ctx, o.seat("k", bound), call)
+	return v, err
 }
 
 func TestOneLookForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newLookout()
+		o := &lookout{tower: newTower()}
 		var callers sync.WaitGroup
 		for range 100 {
 			callers.Go(func() {
-				if v, found := o.look(t.Context(), time.Minute); v != 1 || found != tiered.Value {
-					t.Errorf("found %d, %v", v, found)
+				if v, err := o.look(t.Context(), time.Minute, false); v != 1 || err != nil {
+					t.Errorf("found %d, %v", v, err)
 				}
 			})
 		}
 		callers.Wait()
-		if v, _ := o.look(t.Context(), time.Minute); v != 2 {
+		if v, _ := o.look(t.Context(), time.Minute, false); v != 2 {
 			t.Errorf("a later caller was answered by look %d", v)
 		}
 	})
 }
 
-// TestLooksOutliveTheirCallers: when who looks leaves, one of those who wait looks.
+// TestLooksOutliveTheirCallers: when who looks leaves, the flight departs with those who
+// wait, and with nobody it does not.
 func TestLooksOutliveTheirCallers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		o := newLookout()
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 500*time.Millisecond, errors.New("over"))
-		defer cancel()
-		var callers sync.WaitGroup
-		callers.Go(func() {
-			if _, found := o.look(ctx, time.Minute); found != tiered.Abandoned {
-				t.Errorf("who left found %v", found)
-			}
+	for name, crowd := range map[string]int{"crowd": 10, "nobody": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := &lookout{tower: newTower()}
+				over := errors.New("over")
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 500*time.Millisecond, over)
+				defer cancel()
+				var callers sync.WaitGroup
+				callers.Go(func() {
+					if _, err := o.look(ctx, time.Minute, false); err != over {
+						t.Errorf("who left was answered %v", err)
+					}
+				})
+				synctest.Wait()
+				began := time.Now()
+				for range crowd {
+					callers.Go(func() {
+						v, err := o.look(t.Context(), time.Minute, false)
+						if v != 100 || err != nil || time.Since(began) != 1500*time.Millisecond {
+							t.Errorf("found %d, %v after %v", v, err, time.Since(began))
+						}
+					})
+				}
+				callers.Wait()
+				if looks, loads := o.made.Load(), o.loaded.Load(); looks != 1 || loads != int64(min(crowd, 1)) {
+					t.Errorf("%d looks, %d loads", looks, loads)
+				}
+				if v, err := o.look(t.Context(), time.Minute, false); v != 2 || err != nil {
+					t.Errorf("a later caller found %d, %v", v, err)
+				}
+			})
 		})
-		synctest.Wait()
+	}
+}
+
+// TestLooksLeadToOneLoad: those who joined a look that finds nothing wait for the load,
+// and others join that. It is as new as its beginning: what overtook the look does not
+// overtake it, what overtakes the load does.
+func TestLooksLeadToOneLoad(t *testing.T) {
+	for name, c := range map[string]struct {
+		overtaken time.Duration
+		looks     int64
+	}{
+		"during the look": {500 * time.Millisecond, 1},
+		"during the load": {1100 * time.Millisecond, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := &lookout{tower: newTower()}
+				var callers sync.WaitGroup
+				crowd := func() {
+					for range 10 {
+						callers.Go(func() {
+							if v, err := o.look(t.Context(), time.Minute, true); v != 100 || err != nil {
+								t.Errorf("loaded %d, %v", v, err)
+							}
+						})
+					}
+				}
+				crowd()
+				time.Sleep(c.overtaken)
+				o.epoch.Raise(7, 2)
+				time.Sleep(1500*time.Millisecond - c.overtaken)
+				crowd()
+				callers.Wait()
+				if looks, loads := o.made.Load(), o.loaded.Load(); looks != c.looks || loads != c.looks {
+					t.Errorf("%d looks and %d loads, want %d of each", looks, loads, c.looks)
+				}
+			})
+		})
+	}
+}
+
+// TestClosedDuringALook: nothing departs any more, and nobody is left behind.
+func TestClosedDuringALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &lookout{tower: newTower()}
+		var callers sync.WaitGroup
 		for range 10 {
 			callers.Go(func() {
-				if v, found := o.look(t.Context(), time.Minute); v != 2 || found != tiered.Value {
-					t.Errorf("found %d, %v", v, found)
+				if _, err := o.look(t.Context(), time.Minute, true); err != ErrClosed {
+					t.Errorf("answered %v, want ErrClosed", err)
 				}
 			})
 		}
+		synctest.Wait()
+		o.close()
 		callers.Wait()
-		if n := o.made.Load(); n != 2 {
-			t.Errorf("%d looks, want 2", n)
+		if n := o.loaded.Load(); n != 0 {
+			t.Errorf("%d loads", n)
 		}
+	})
+}
+
+// TestGoexitInALook, of a codec for example, strands nobody either.
+func TestGoexitInALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTower()
+		call := w.call(nil)
+		call.look = func(context.Context) (int, bool, error) {
+			time.Sleep(time.Second)
+			runtime.Goexit()
+			return 0, true, nil
+		}
+		var callers sync.WaitGroup
+		callers.Go(func() { _, _, _ = w.do(t.Context(), w.seat("k", time.Minute), call) })
+		synctest.Wait()
+		if _, joined, err := w.do(t.Context(), w.seat("k", time.Minute), call); !joined || err != ErrGoexit {
+			t.Errorf("answered %v, want ErrGoexit", err)
+		}
+		callers.Wait()
 	})
 }
 
@@ -99,12 +186,12 @@ func TestNobodyJoinsALook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := newLookout()
+				o := &lookout{tower: newTower()}
 				var first sync.WaitGroup
-				first.Go(func() { o.look(t.Context(), time.Minute) })
+				first.Go(func() { _, _ = o.look(t.Context(), time.Minute, false) })
 				synctest.Wait()
 				c.overtake(o)
-				if v, _ := o.look(t.Context(), c.bound); v != 2 {
+				if v, _ := o.look(t.Context(), c.bound, false); v != 2 {
 					t.Errorf("answered by look %d", v)
 				}
 				first.Wait()

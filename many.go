@@ -153,7 +153,7 @@ func (m *many[V]) fetch(ctx context.Context, keys []string) {
 	var reading sync.WaitGroup
 	for _, key := range keys {
 		reading.Go(func() {
-			a, err := c.fly(ctx, key, m.settings, b)
+			a, err := c.fly(ctx, key, &m.settings, b, false)
 			if b != nil {
 				b.pass(key) // if it never got as far as to decide
 			}
@@ -162,7 +162,7 @@ func (m *many[V]) fetch(ctx context.Context, keys []string) {
 				m.note(key, zero, Info{}, err)
 				return
 			}
-			m.add(key, a)
+			m.add(key, *a)
 		})
 	}
 	reading.Wait()

@@ -9,9 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nearcache/nearcache"
+	"github.com/nearcache/nearcache/internal/faultnet"
 	"github.com/nearcache/nearcache/internal/redistest"
 	"github.com/redis/go-redis/v9"
 )
@@ -157,25 +159,25 @@ func reportQuantiles(b *testing.B, took []time.Duration, unit time.Duration, nam
 }
 
 // stampede has many callers on every instance ask for cold keys at once, and returns
-// how long each waited.
-func stampede(t testing.TB, prefix string, keys, callers int, caches ...*nearcache.Cache[int]) []time.Duration {
-	var mu sync.Mutex
-	var waits []time.Duration
+// how long each waited, from when it asked.
+func stampede[C getter](t testing.TB, prefix string, keys, callers int, caches ...C) []time.Duration {
+	waits := make([]time.Duration, keys*len(caches)*callers)
 	var crowd sync.WaitGroup
 	start := make(chan struct{})
+	rest := waits
 	for k := range keys {
+		key := fmt.Sprint(prefix, k)
 		for _, c := range caches {
 			for range callers {
+				wait := &rest[0]
+				rest = rest[1:]
 				crowd.Go(func() {
 					<-start
 					began := time.Now()
-					if v, err := c.Get(context.Background(), fmt.Sprint(prefix, k)); err != nil || v != 1 {
+					if v, err := c.Get(context.Background(), key); err != nil || v != 1 {
 						t.Errorf("Get: %d, %v", v, err)
 					}
-					took := time.Since(began)
-					mu.Lock()
-					defer mu.Unlock()
-					waits = append(waits, took)
+					*wait = time.Since(began)
 				})
 			}
 		}
@@ -183,6 +185,44 @@ func stampede(t testing.TB, prefix string, keys, callers int, caches ...*nearcac
 	close(start)
 	crowd.Wait()
 	return waits
+}
+
+type getter interface {
+	Get(ctx context.Context, key string, opts ...nearcache.Option) (int, error)
+}
+
+// bare is the least that coalesces loads: what a crowd costs by itself, since nobody
+// asks Redis and each instance loads for itself.
+type bare struct {
+	origin *origin
+	mu     sync.Mutex
+	loads  map[string]*bareLoad
+}
+
+type bareLoad struct {
+	done  chan struct{}
+	value int
+	err   error
+}
+
+func (b *bare) Get(ctx context.Context, key string, _ ...nearcache.Option) (int, error) {
+	b.mu.Lock()
+	l := b.loads[key]
+	if l == nil {
+		l = &bareLoad{done: make(chan struct{})}
+		b.loads[key] = l
+		go func() {
+			l.value, l.err = b.origin.load(context.WithoutCancel(ctx), key)
+			close(l.done)
+		}()
+	}
+	b.mu.Unlock()
+	select {
+	case <-l.done:
+		return l.value, l.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 }
 
 const (
@@ -207,28 +247,31 @@ func TestStampede(t *testing.T) {
 }
 
 // BenchmarkStampede measures the wait of a crowd for cold keys as a multiple of the
-// loader's time, and the loads a key.
+// loader's time, and the loads a key; and the same of the least that coalesces loads, in
+// turns, since all callers share the processors with each other and whatever else runs.
 //
 //	go test -run '^$' -bench Stampede -benchtime 8x .
 func BenchmarkStampede(b *testing.B) {
-	o := &origin{version: 1, takes: stampedeLoad}
-	e := era{sockets(b), false}
+	o, least := &origin{version: 1, takes: stampedeLoad}, &origin{version: 1, takes: stampedeLoad}
+	server := redistest.Start(b)
 	var caches []*nearcache.Cache[int]
+	var bares []*bare
 	for range stampedeInstances {
-		client, _ := e.join(&redis.Options{})
-		b.Cleanup(func() { client.Close() })
-		c, err := nearcache.New(nearcache.Config[int]{Name: "products", Redis: client, Load: o.load})
+		c, err := nearcache.New(nearcache.Config[int]{Name: "products", Redis: server.Client(b), Load: o.load})
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.Cleanup(func() { _ = c.Close() })
 		caches = append(caches, c)
+		bares = append(bares, &bare{origin: least, loads: make(map[string]*bareLoad)})
 	}
-	var waits []time.Duration
+	var waits, floor []time.Duration
 	rounds := 0
 	for b.Loop() {
 		rounds++
-		waits = append(waits, stampede(b, fmt.Sprint("r", rounds, "k"), stampedeKeys, stampedeCallers, caches...)...)
+		round := fmt.Sprint("r", rounds, "k")
+		waits = append(waits, stampede(b, round, stampedeKeys, stampedeCallers, caches...)...)
+		floor = append(floor, stampede(b, round, stampedeKeys, stampedeCallers, bares...)...)
 	}
 	loads := 0
 	for _, times := range o.asked {
@@ -236,5 +279,46 @@ func BenchmarkStampede(b *testing.B) {
 	}
 	b.ReportMetric(0, "ns/op")
 	reportQuantiles(b, waits, stampedeLoad, "loads")
+	reportQuantiles(b, floor, stampedeLoad, "floor")
 	b.ReportMetric(float64(loads)/float64(rounds*stampedeKeys), "loads/key")
+}
+
+// TestUnansweredLease: a lease that was granted too late to be of use keeps nobody.
+func TestUnansweredLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := era{bubble(t), true}
+		o := &origin{version: 1}
+		var caches []*nearcache.Cache[int]
+		var wires []*faultnet.Proxy
+		for range 2 {
+			client, wire := e.join(&redis.Options{})
+			t.Cleanup(func() { client.Close() })
+			c, err := nearcache.New(nearcache.Config[int]{Name: "products", Redis: client, Load: o.load, RedisTimeout: 100 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			caches, wires = append(caches, c), append(wires, wire)
+		}
+		wires[0].Delay(60 * time.Millisecond) // on each way
+		var late sync.WaitGroup
+		late.Go(func() {
+			if _, err := caches[0].Get(t.Context(), "k", nearcache.SkipL1()); err != nil { // which asks for the lease at once
+				t.Error(err)
+			}
+		})
+		time.Sleep(80 * time.Millisecond)
+		if e.admin.Exists(t.Context(), "{products}:v:k").Val() != 1 {
+			t.Fatal("no lease was granted")
+		}
+		time.AfterFunc(30*time.Millisecond, wires[0].Heal) // just after the budget of 100 ms
+		began := time.Now()
+		if _, err := caches[1].Get(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited > 200*time.Millisecond {
+			t.Errorf("another instance waited %v", waited)
+		}
+		late.Wait()
+	})
 }

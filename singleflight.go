@@ -8,43 +8,49 @@ import (
 
 	"github.com/nearcache/nearcache/internal/guard"
 	"github.com/nearcache/nearcache/tiered"
-	"golang.org/x/sync/singleflight"
 )
 
-// flights coalesces the loads of one key: one flight, many passengers. To
-// golang.org/x/sync/singleflight it adds what that lacks: each caller leaves at
-// its own deadline, the load outlives its first caller and ends with its last,
-// and nobody joins a load that an invalidation has overtaken. That neither panic
-// nor Goexit of a loader leaves a waiter behind is load.go's part. The zero value
-// is ready.
+// flights coalesces the reads of one key beyond L1: one flight, many passengers. A
+// flight may begin with a look, on the goroutine of its first caller: what Redis simply
+// has, as it has most of what L1 misses, is not worth a goroutine and a context. If the
+// look brings nothing the flight departs, to load, with all who have boarded: they wait
+// once and are woken once, since a crowd that is woken to wait for the load anew keeps
+// the load from beginning.
+//
+// Each caller leaves at its own deadline, the load outlives its first caller and ends
+// with its last, and nobody joins a flight that an invalidation has overtaken. That is
+// more than golang.org/x/sync/singleflight does, and leaves nothing for it to do. That
+// neither panic nor Goexit of a loader leaves a waiter behind is load.go's part. The
+// zero value is ready.
 type flights[V any] struct {
 	patience time.Duration // with a load, where an old value may stand in; 0: endless
 	shards   [64]flightShard[V]
-	running  sync.WaitGroup // flights, also those that everybody has left
+	running  sync.WaitGroup // flights that have departed, also those that everybody has left
 }
 
-// flightShard keeps calls and group in step: both change under mu only, so a
-// call is in the map exactly while the group would let others join it.
 type flightShard[V any] struct {
 	mu     sync.Mutex
-	group  singleflight.Group
 	calls  map[string]*flight[V]
-	aloft  map[*flight[V]]struct{} // those in calls, and those set aside
+	aloft  map[*flight[V]]struct{} // those that have departed, also when they are set aside
 	closed bool
 }
 
 type flight[V any] struct {
-	ticket  tiered.Ticket
+	// These are guarded by the shard's mu.
+	ticket  tiered.Ticket // of the look, then of the load
 	bound   time.Duration // of its first reader, for whom L1 is asked
-	waiters int           // guarded by the shard's mu
-	stays   bool          // goes on without waiters; guarded by the shard's mu
-	ctx     context.Context
+	waiters int
+	stays   bool          // goes on without waiters
+	done    chan struct{} // made by the first who waits
 	cancel  context.CancelFunc
+
+	value V // these are there once done is closed
+	err   error
 
 	// An old value that may be answered while the load goes on: to those who join
 	// later if it was expired softly, to all once the load is overdue.
 	standIn atomic.Pointer[offer[V]]
-	overdue chan struct{}
+	overdue chan struct{} // nil if there is no patience to lose
 	alarm   *time.Timer
 }
 
@@ -53,99 +59,167 @@ type offer[V any] struct {
 	soft  bool
 }
 
-// call is one caller's wish.
-type call[V any] struct {
+// seat is what one caller asks for.
+type seat struct {
 	key    string
 	ticket tiered.Ticket
-	bound  time.Duration                                   // of staleness that it accepts
-	load   func(context.Context, func(V, bool)) (V, error) // is given a function that offers a stand-in
-	good   func(V) bool                                    // whether a stand-in will do
-	joined func()                                          // told that another's flight was joined; or nil
-	alone  bool                                            // join nobody
+	bound  time.Duration // of staleness that the caller accepts
+	alone  bool          // join nobody
 }
 
-// do returns what load returns, from a flight that is under way if the ticket
-// it began with is still current for a reader that accepts bound of staleness,
-// else from a new one that begins with c.ticket; or a stand-in. It also tells whether
-// another caller's flight was joined.
-func (f *flights[V]) do(ctx context.Context, c call[V]) (v V, joined bool, err error) {
-	if f.loading(ctx, c.key) {
-		return v, false, ErrReentrant
+// call is what one caller brings along. It is apart from the seat, which the flight
+// keeps: so it can stay on its caller's stack.
+type call[V any] struct {
+	look   func(context.Context) (v V, over bool, err error) // over: that is the outcome; or nil
+	load   func() (tiered.Ticket, load[V])                   // of a flight that departs now
+	good   func(*V) bool                                     // whether a stand-in will do
+	joined func()                                            // told that another's flight was joined; or nil
+}
+
+// load is what a flight does once it has departed. It is given a function that offers a
+// stand-in.
+type load[V any] func(context.Context, func(V, bool)) (V, error)
+
+// do returns what look or load return, from a flight that is under way if the ticket it
+// began with is still current for a reader that accepts bound of staleness, else from a
+// new one that begins with at.ticket; or a stand-in. All its callers share what v points
+// to. It also tells whether another caller's flight was joined.
+func (f *flights[V]) do(ctx context.Context, at seat, c call[V]) (v *V, joined bool, err error) {
+	if f.loading(ctx, at.key) {
+		return nil, false, ErrReentrant
 	}
-	s := f.shard(c.ticket)
-	fl, landed, joined := f.board(ctx, s, c)
-	if fl == nil {
-		return v, false, ErrClosed
-	}
-	if joined && c.joined != nil {
+	s := f.shard(at.ticket)
+	fl, done, joined := f.board(s, at)
+	switch {
+	case fl == nil:
+		return nil, false, ErrClosed
+	case !joined:
+		if f.look(ctx, s, at.key, fl, c) {
+			return &fl.value, false, fl.err
+		}
+		done = f.depart(ctx, s, at.key, fl, c)
+	case c.joined != nil:
 		c.joined()
 	}
-	if o := fl.standIn.Load(); joined && o != nil && o.soft && c.good(o.value) {
-		s.leave(c.key, fl, true)
-		return o.value, true, nil
+	if o := fl.standIn.Load(); joined && o != nil && o.soft && c.good(&o.value) {
+		s.leave(at.key, fl, true)
+		return &o.value, true, nil
 	}
 	overdue := fl.overdue
 	for {
 		select {
-		case r := <-landed:
-			if r.Err != nil {
-				return v, joined, r.Err
-			}
-			return r.Val.(V), joined, nil
+		case <-done:
+			return &fl.value, joined, fl.err
 		case <-overdue:
-			if o := fl.standIn.Load(); c.good(o.value) {
-				s.leave(c.key, fl, true)
-				return o.value, joined, nil
+			if o := fl.standIn.Load(); c.good(&o.value) {
+				s.leave(at.key, fl, true)
+				return &o.value, joined, nil
 			}
 			overdue = nil
 		case <-ctx.Done():
-			s.leave(c.key, fl, false)
-			return v, joined, context.Cause(ctx)
+			s.leave(at.key, fl, false)
+			return nil, joined, context.Cause(ctx)
 		}
 	}
 }
 
 // start begins a flight that nobody waits for, unless there is one.
-func (f *flights[V]) start(ctx context.Context, c call[V]) (started bool) {
-	s := f.shard(c.ticket)
-	fl, _, joined := f.board(ctx, s, c)
-	if fl != nil {
-		s.leave(c.key, fl, true)
+func (f *flights[V]) start(ctx context.Context, at seat, c call[V]) (started bool) {
+	s := f.shard(at.ticket)
+	fl, _, joined := f.board(s, at)
+	if fl == nil {
+		return false
 	}
-	return fl != nil && !joined
+	s.leave(at.key, fl, true)
+	if !joined {
+		f.depart(ctx, s, at.key, fl, c)
+	}
+	return !joined
 }
 
 func (f *flights[V]) shard(t tiered.Ticket) *flightShard[V] {
 	return &f.shards[t.Hash%uint64(len(f.shards))]
 }
 
-// board joins the key's flight or starts one. One that is not current is set
-// aside: who joined it before gets its value, nobody joins it any more. One whose
-// first reader accepts more staleness may answer from L1 what is too old here.
-func (f *flights[V]) board(ctx context.Context, s *flightShard[V], c call[V]) (fl *flight[V], landed <-chan singleflight.Result, joined bool) {
+// board joins the key's flight, which is over when done is closed, or enters one that
+// the caller has to begin. One that is not current is set aside: who joined it before
+// gets its value, nobody joins it any more. One whose first reader accepts more
+// staleness may answer from L1 what is too old here.
+func (f *flights[V]) board(s *flightShard[V], at seat) (fl *flight[V], done <-chan struct{}, joined bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, nil, false
 	}
-	fl = s.calls[c.key]
-	joined = fl != nil && !c.alone && (fl.bound <= c.bound && fl.ticket.Current(c.bound) || guard.Removed(guard.JoinCurrent))
-	if !joined {
-		if fl != nil {
-			s.group.Forget(c.key)
-		}
-		fl = &flight[V]{ticket: c.ticket, bound: c.bound, overdue: make(chan struct{})}
-		fl.ctx, fl.cancel = context.WithCancel(
-			context.WithValue(context.WithoutCancel(ctx), loadingKey{}, &loading{flights: f, key: c.key, caller: ctx}))
-		s.enter(c.key, fl)
-		f.running.Add(1)
+	fl = s.calls[at.key]
+	if fl != nil && !at.alone && (fl.bound <= at.bound && fl.ticket.Current(at.bound) || guard.Removed(guard.JoinCurrent)) {
+		fl.waiters++
+		return fl, fl.wait(), true
 	}
-	fl.waiters++
-	return fl, s.group.DoChan(c.key, func() (any, error) {
-		defer f.running.Done()
-		defer s.land(c.key, fl)
-		return c.load(fl.ctx, func(v V, soft bool) { f.offer(s, fl, v, soft) })
-	}), joined
+	fl = &flight[V]{ticket: at.ticket, bound: at.bound, waiters: 1}
+	if f.patience > 0 {
+		fl.overdue = make(chan struct{})
+	}
+	if s.calls == nil {
+		s.calls = make(map[string]*flight[V])
+		s.aloft = make(map[*flight[V]]struct{})
+	}
+	s.calls[at.key] = fl
+	return fl, nil, false
+}
+
+// wait returns what is closed when the flight is over.
+func (fl *flight[V]) wait() <-chan struct{} {
+	if fl.done == nil {
+		fl.done = make(chan struct{})
+	}
+	return fl.done
+}
+
+// look looks, if that is wanted, and reports whether nothing is left to do.
+func (f *flights[V]) look(ctx context.Context, s *flightShard[V], key string, fl *flight[V], c call[V]) (over bool) {
+	if c.look == nil {
+		return false
+	}
+	over, err := true, ErrGoexit // stays if look does not return
+	defer func() {
+		if over {
+			s.land(key, fl, err)
+		}
+	}()
+	fl.value, over, err = c.look(ctx)
+	return over
+}
+
+// depart lets the flight go on without its first caller, unless that has left and was
+// the only one. The ticket is new: a change that overtook the look came before the load.
+func (f *flights[V]) depart(ctx context.Context, s *flightShard[V], key string, fl *flight[V], c call[V]) (done <-chan struct{}) {
+	ticket, load := c.load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done = fl.wait()
+	if s.closed {
+		s.over(key, fl, ErrClosed)
+		return done
+	}
+	if fl.waiters == 1 && !fl.stays && ctx.Err() != nil {
+		s.closeTo(key, fl)
+		return done
+	}
+	fl.ticket = ticket
+	ctx, fl.cancel = context.WithCancel(
+		context.WithValue(context.WithoutCancel(ctx), loadingKey{}, &loading{flights: f, key: key, caller: ctx}))
+	s.aloft[fl] = struct{}{}
+	f.running.Add(1)
+	go f.fly(ctx, s, key, fl, load)
+	return done
+}
+
+func (f *flights[V]) fly(ctx context.Context, s *flightShard[V], key string, fl *flight[V], load load[V]) {
+	defer f.running.Done()
+	err := ErrGoexit // stays if load does not return
+	defer func() { s.land(key, fl, err) }()
+	fl.value, err = load(ctx, func(v V, soft bool) { f.offer(s, fl, v, soft) })
 }
 
 // offer tells all passengers of a value that may stand in for the one that is being
@@ -159,21 +233,12 @@ func (f *flights[V]) offer(s *flightShard[V], fl *flight[V], v V, soft bool) {
 	}
 }
 
-// under reports whether a load of key is under way that others may join.
+// under reports whether a flight of key is under way.
 func (f *flights[V]) under(t tiered.Ticket, key string) bool {
 	s := f.shard(t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[key] != nil
-}
-
-func (s *flightShard[V]) enter(key string, fl *flight[V]) {
-	if s.calls == nil {
-		s.calls = make(map[string]*flight[V])
-		s.aloft = make(map[*flight[V]]struct{})
-	}
-	s.calls[key] = fl
-	s.aloft[fl] = struct{}{}
 }
 
 // close cancels all flights, lets none begin any more, and waits.
@@ -190,17 +255,27 @@ func (f *flights[V]) close() {
 	f.running.Wait()
 }
 
-// land closes the flight to others before its outcome is handed out. Left to
-// the group, a caller could join between the loader's return and the group's
-// own clean-up, and be given a value from before its ticket.
-func (s *flightShard[V]) land(key string, fl *flight[V]) {
+// land hands out the outcome, whose value is in the flight.
+func (s *flightShard[V]) land(key string, fl *flight[V], err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.over(key, fl, err)
+}
+
+// over closes the flight to others before its outcome is handed out: who comes later
+// must not be given a value from before its ticket.
+func (s *flightShard[V]) over(key string, fl *flight[V], err error) {
 	s.closeTo(key, fl)
 	delete(s.aloft, fl)
-	fl.cancel()
+	if fl.cancel != nil {
+		fl.cancel()
+	}
 	if fl.alarm != nil {
 		fl.alarm.Stop()
+	}
+	fl.err = err
+	if fl.done != nil {
+		close(fl.done)
 	}
 }
 
@@ -213,14 +288,15 @@ func (s *flightShard[V]) leave(key string, fl *flight[V], stays bool) {
 	fl.stays = fl.stays || stays
 	if fl.waiters--; fl.waiters == 0 && !fl.stays {
 		s.closeTo(key, fl)
-		fl.cancel()
+		if fl.cancel != nil {
+			fl.cancel()
+		}
 	}
 }
 
 func (s *flightShard[V]) closeTo(key string, fl *flight[V]) {
 	if s.calls[key] == fl {
 		delete(s.calls, key)
-		s.group.Forget(key)
 	}
 }
 

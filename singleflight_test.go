@@ -34,14 +34,29 @@ func newTower() *tower {
 }
 
 func (w *tower) get(ctx context.Context, key string, load func(context.Context) (int, error)) (int, error) {
-	v, _, err := w.do(ctx, w.call(key, time.Second, func(ctx context.Context, _ func(int, bool)) (int, error) {
+	v, _, err := w.do(ctx, w.seat(key, time.Second), w.call(func(ctx context.Context, _ func(int, bool)) (int, error) {
 		return run(ctx, &w.loads, turn{}, load)
 	}))
 	return v, err
 }
 
-func (w *tower) call(key string, bound time.Duration, load func(context.Context, func(int, bool)) (int, error)) call[int] {
-	return call[int]{key: key, ticket: tiered.NewTicket(w.epoch, 7), bound: bound, load: load, good: func(int) bool { return true }}
+func (w *tower) do(ctx context.Context, at seat, c call[int]) (v int, joined bool, err error) {
+	p, joined, err := w.flights.do(ctx, at, c)
+	if p != nil {
+		v = *p
+	}
+	return v, joined, err
+}
+
+func (w *tower) seat(key string, bound time.Duration) seat {
+	return seat{key: key, ticket: tiered.NewTicket(w.epoch, 7), bound: bound}
+}
+
+func (w *tower) call(what load[int]) call[int] {
+	return call[int]{
+		load: func() (tiered.Ticket, load[int]) { return tiered.NewTicket(w.epoch, 7), what },
+		good: func(*int) bool { return true },
+	}
 }
 
 // TestStrictReadersDoNotJoin: a flight asks L1 on its first reader's terms, which
@@ -55,7 +70,7 @@ func TestStrictReadersDoNotJoin(t *testing.T) {
 			_, _ = w.get(t.Context(), "k", func(context.Context) (int, error) { <-release; return 1, nil })
 		})
 		synctest.Wait()
-		v, _, err := w.do(t.Context(), w.call("k", time.Millisecond, func(context.Context, func(int, bool)) (int, error) { return 2, nil }))
+		v, _, err := w.do(t.Context(), w.seat("k", time.Millisecond), w.call(func(context.Context, func(int, bool)) (int, error) { return 2, nil }))
 		close(release)
 		lax.Wait()
 		if v != 2 || err != nil {
@@ -81,7 +96,7 @@ func TestStandIns(t *testing.T) {
 				var landed atomic.Bool
 				began := time.Now()
 				get := func() (int, time.Duration) {
-					v, _, err := w.do(t.Context(), w.call("k", time.Second, func(ctx context.Context, offer func(int, bool)) (int, error) {
+					v, _, err := w.do(t.Context(), w.seat("k", time.Second), w.call(func(ctx context.Context, offer func(int, bool)) (int, error) {
 						offer(1, c.soft)
 						time.Sleep(time.Minute)
 						landed.Store(ctx.Err() == nil)

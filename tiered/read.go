@@ -191,6 +191,9 @@ func (t *Tiers[V]) ask(ctx context.Context, s *shard, q Query[V], g *grant[V]) (
 	if err != nil {
 		t.counters.redisErrors.Add(1)
 		t.unanswered(g.Hash)
+		// It may have been granted for all that, and nobody should wait for it to end.
+		g.token, g.record = token, l2.Record{Epoch: q.Ticket.Epoch.ID()}
+		t.giveBack(q.Key, g, 0)
 		return reply, false
 	}
 	if reply.State == l2.Leased {
