@@ -192,12 +192,14 @@ func (ex *exchange) find(key string) (e *entry, done bool, err error) {
 	return ex.get(key, nearcache.WithInfo(&ex.info))
 }
 
+// mayHave reports whether a stored response is for requests with the secrets of this one.
+func (ex *exchange) mayHave(e *entry) bool {
+	return (ex.secrets&AllowAuthorization == 0 || e.Authorization) && (ex.secrets&AllowCookie == 0 || e.Cookie)
+}
+
 // judge answers from e if it may (RFC 9111, 4).
 func (ex *exchange) judge(e *entry) (answered bool) {
-	if e.Kind != kindResponse {
-		return false
-	}
-	if ex.secrets&AllowAuthorization != 0 && !e.Authorization || ex.secrets&AllowCookie != 0 && !e.Cookie {
+	if e.Kind != kindResponse || !ex.mayHave(e) {
 		return false
 	}
 	now := ex.now.UnixNano()
@@ -221,7 +223,7 @@ func (ex *exchange) judge(e *entry) (answered bool) {
 		if !ex.info.Stale { // else it is being replaced already
 			ex.route.refresh(ex, e)
 		}
-	case ex.info.Stale && -left < int64(e.SIE):
+	case ex.info.Stale && !ex.lookOnly && -left < int64(e.SIE): // else nobody has asked the handler
 	default:
 		return false
 	}
@@ -257,11 +259,9 @@ func (ex *exchange) beyond() (answered bool) {
 	case ex.lookOnly && ex.secrets == 0: // no response was stale enough
 		ex.lookOnly = false
 		return false
-	case ex.secrets != 0:
-		ex.known = nil // it is not this client's
 	}
 	ex.lookOnly = false
-	if ex.known == nil {
+	if ex.known == nil || ex.secrets != 0 {
 		// The response is likely to be this client's alone. One such request at a time
 		// learns whether it is, and others do not wait for that.
 		if _, busy := ex.route.cache.probing.LoadOrStore(ex.stored, struct{}{}); busy {
@@ -316,7 +316,7 @@ func (ex *exchange) get(key string, opts ...nearcache.Option) (e *entry, done bo
 func (ex *exchange) conclude(e *entry, err error, rn *run, led *outcome) {
 	now := time.Now()
 	old := ex.known
-	if err == nil && e.Kind == kindResponse && ex.info.Stale {
+	if err == nil && e.Kind == kindResponse && ex.info.Stale && ex.mayHave(e) {
 		old = e
 	}
 	switch {
