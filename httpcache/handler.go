@@ -182,9 +182,9 @@ func (ex *exchange) look() (e *entry, done bool, err error) {
 }
 
 // find asks the engine for what key has. A request with secrets does not wait for the
-// load of another: what that brings is likely to be the other's alone.
+// load of another: what that brings is likely to be the other's alone. Nor does a HEAD.
 func (ex *exchange) find(key string) (e *entry, done bool, err error) {
-	if ex.secrets != 0 {
+	if ex.secrets != 0 || ex.r.Method == http.MethodHead {
 		if _, busy := ex.route.cache.probing.Load(key); busy {
 			return nil, false, errLookOnly
 		}
@@ -252,6 +252,9 @@ func (ex *exchange) beyond() (answered bool) {
 	case ex.wants.onlyIfCached:
 		ex.route.note(ex.w.Header(), forwarded{why: fwdRequest})
 		gatewayTimeout(ex.w) // RFC 9111, 5.2.1.7
+		return true
+	case ex.r.Method == http.MethodHead && ex.known != nil:
+		ex.freshen()
 		return true
 	case !ex.loads():
 		ex.route.direct(ex.w, ex.r, ex.why(ex.known != nil))

@@ -75,16 +75,22 @@ func (l *loading) load(ctx context.Context) (*entry, error) {
 	if rn == nil {
 		return nil, errLeft
 	}
+	handed := false
 	select {
 	case <-rn.handed:
-		return l.unshared()
+		handed = true
 	case <-rn.done:
+		handed = rn.state != keeping // or dropped, and then the handler returned
 	}
 	now := time.Now()
+	switch {
+	case handed && rn.asked.Method == http.MethodHead:
+		return l.headed(ctx, rn, asked, now)
+	case handed:
+		return l.unshared()
+	}
 	l.status = rn.status
 	switch {
-	case rn.state != keeping: // it was handed over, or dropped, and then the handler returned
-		return l.unshared()
 	case rn.crashed || !rn.whole():
 		return nil, errCrashed
 	case ctx.Err() != nil: // the handler may have given up halfway
