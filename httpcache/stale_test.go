@@ -63,6 +63,7 @@ func TestStaleIfError(t *testing.T) {
 						r := do(h, "/")
 						want(t, r, 200, "body 1")
 						wantField(t, r, "Age", "20")
+						wantField(t, r, "Warning", "")
 					}
 				} else {
 					want(t, do(h, "/"), int(c.broken), "broken")
