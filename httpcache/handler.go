@@ -223,7 +223,7 @@ func (ex *exchange) judge(e *entry) (answered bool) {
 		if !ex.info.Stale { // else it is being replaced already
 			ex.route.refresh(ex, e)
 		}
-	case ex.info.Stale && !ex.lookOnly && -left < int64(e.SIE): // else nobody has asked the handler
+	case ex.info.Stale && !ex.lookOnly && ex.standsIn(e, now): // else nobody has asked the handler
 	default:
 		return false
 	}
@@ -323,7 +323,7 @@ func (ex *exchange) conclude(e *entry, err error, rn *run, led *outcome) {
 		old = e
 	}
 	switch {
-	case old != nil && old.standsIn(now) && (led == nil || led.stale):
+	case old != nil && ex.standsIn(old, now.UnixNano()) && (led == nil || led.stale):
 		how := forwarded{why: fwdStale, ttl: (old.freshUntil() - now.UnixNano()) / int64(time.Second)}
 		ex.route.answer(ex.w, ex.r, old, max(now.UnixNano()-old.Born, 0)/int64(time.Second), how)
 	case led != nil:

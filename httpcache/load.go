@@ -129,7 +129,7 @@ func (l *loading) confirmed(ctx context.Context, rn *run, asked, now time.Time) 
 func (l *loading) finished(ctx context.Context, rn *run, asked, now time.Time) (*entry, error) {
 	v := l.ex.route.judge(rn.asked, rn.status, rn.sent, now)
 	e := newEntry(v, rn.status, rn.sent, rn.body, asked, now, l.cache.cfg.ETags)
-	if l.known != nil && rn.status >= 500 && l.known.standsIn(now) {
+	if l.known != nil && rn.status >= 500 && l.ex.standsIn(l.known, now.UnixNano()) {
 		l.ex.lead(outcome{answer: l.own(e, rn.sent), status: l.status, stale: true})
 		return nil, errFailed
 	}
@@ -210,10 +210,14 @@ func (l *loading) own(e *entry, sent http.Header) *entry {
 	return own.prepare()
 }
 
-// standsIn reports whether the response may be answered though the handler failed
-// (RFC 5861, 4).
-func (e *entry) standsIn(now time.Time) bool {
-	return e.SIE > 0 && now.UnixNano() < e.freshUntil()+int64(e.SIE)
+// standsIn reports whether the response may be answered though the handler failed: by its
+// own stale-if-error, or by the request's, unless it forbids stale answers (RFC 5861, 4).
+func (ex *exchange) standsIn(e *entry, now int64) bool {
+	within := e.SIE
+	if !e.NoStale {
+		within = max(within, ex.wants.sie)
+	}
+	return within > 0 && now < e.freshUntil()+int64(within)
 }
 
 // maxTags bounds the tags that a response brings, beside those of its path.

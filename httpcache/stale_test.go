@@ -39,17 +39,24 @@ func TestStaleIfError(t *testing.T) {
 		broken int64
 		after  time.Duration
 		stale  bool
+		asks   string
 	}{
-		"503 within":            {"max-age=10, stale-if-error=20", 503, 20 * time.Second, true},
-		"500 within":            {"max-age=10, stale-if-error=20", 500, 20 * time.Second, true},
-		"a panic within":        {"max-age=10, stale-if-error=20", -1, 20 * time.Second, true},
-		"404 is no error":       {"max-age=10, stale-if-error=20", 404, 20 * time.Second, false},
-		"503 later":             {"max-age=10, stale-if-error=20", 503, 31 * time.Second, false},
-		"503 without":           {"max-age=10", 503, 20 * time.Second, false},
-		"503, must-revalidate":  {"max-age=10, stale-if-error=20, must-revalidate", 503, 20 * time.Second, false},
-		"503, proxy-revalidate": {"max-age=10, stale-if-error=20, proxy-revalidate", 503, 20 * time.Second, false},
-		"503, no-cache":         {"no-cache, stale-if-error=20", 503, 5 * time.Second, false},
-		"503, s-maxage":         {"s-maxage=10", 503, 20 * time.Second, false},
+		"503 within":                  {"max-age=10, stale-if-error=20", 503, 20 * time.Second, true, ""},
+		"500 within":                  {"max-age=10, stale-if-error=20", 500, 20 * time.Second, true, ""},
+		"a panic within":              {"max-age=10, stale-if-error=20", -1, 20 * time.Second, true, ""},
+		"404 is no error":             {"max-age=10, stale-if-error=20", 404, 20 * time.Second, false, ""},
+		"503 later":                   {"max-age=10, stale-if-error=20", 503, 31 * time.Second, false, ""},
+		"503 without":                 {"max-age=10", 503, 20 * time.Second, false, ""},
+		"503, must-revalidate":        {"max-age=10, stale-if-error=20, must-revalidate", 503, 20 * time.Second, false, ""},
+		"503, proxy-revalidate":       {"max-age=10, stale-if-error=20, proxy-revalidate", 503, 20 * time.Second, false, ""},
+		"503, no-cache":               {"no-cache, stale-if-error=20", 503, 5 * time.Second, false, ""},
+		"503, s-maxage":               {"s-maxage=10", 503, 20 * time.Second, false, ""},
+		"asked for":                   {"max-age=10", 503, 20 * time.Second, true, "stale-if-error=20"},
+		"asked for, a panic":          {"max-age=10", -1, 20 * time.Second, true, "stale-if-error=20"},
+		"asked for, later":            {"max-age=10", 503, 31 * time.Second, false, "stale-if-error=20"},
+		"asked for, must-revalidate":  {"max-age=10, must-revalidate", 503, 20 * time.Second, false, "stale-if-error=20"},
+		"asked for, s-maxage":         {"s-maxage=10", 503, 20 * time.Second, false, "stale-if-error=20"},
+		"asked for less than is said": {"max-age=10, stale-if-error=20", 503, 20 * time.Second, true, "stale-if-error=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(t *testing.T) {
@@ -58,15 +65,19 @@ func TestStaleIfError(t *testing.T) {
 				do(h, "/")
 				o.broken.Store(c.broken)
 				time.Sleep(c.after)
+				var asks []string
+				if c.asks != "" {
+					asks = append(asks, "Cache-Control: "+c.asks)
+				}
 				if c.stale {
 					for range 2 {
-						r := do(h, "/")
+						r := do(h, "/", asks...)
 						want(t, r, 200, "body 1")
 						wantField(t, r, "Age", "20")
 						wantField(t, r, "Warning", "")
 					}
 				} else {
-					want(t, do(h, "/"), int(c.broken), "broken")
+					want(t, do(h, "/", asks...), int(c.broken), "broken")
 				}
 				o.broken.Store(0)
 				n := o.calls.Load()
