@@ -16,9 +16,9 @@ mutants:
 simulate:
 	@NEARCACHE_SEEDS=$${NEARCACHE_SEEDS:-36} go test -run TestSimulation -timeout 2h -v .
 
-# Tests that take minutes: an outage of Redis under load.
+# Tests that take minutes: an outage of Redis under load, a tag of a million values.
 long:
-	@NEARCACHE_LONG=1 go test -race -run TestReadsOutliveRedis -timeout 30m -v .
+	@NEARCACHE_LONG=1 go test -race -run 'TestReadsOutliveRedis|TestTagOfMany' -timeout 30m -v .
 
 # The protocol's model, searched within large bounds.
 spec:
@@ -42,3 +42,8 @@ check:
 .PHONY: test-containers
 test-containers:
 	@cd testcontainers && NEARCACHE_REQUIRE_DOCKER=1 go test -race -v ./...
+
+# What a browser makes of it: needs a Chromium.
+.PHONY: test-browser
+test-browser:
+	@cd browsertest && NEARCACHE_REQUIRE_BROWSER=1 go test -race -v ./...

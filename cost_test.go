@@ -160,15 +160,15 @@ func measure(b *testing.B, client *redis.Client, f func(i int)) spent {
 }
 
 // account reads what the server has spent so far.
-func account(b *testing.B, client *redis.Client) (s spent) {
+func account(t testing.TB, client *redis.Client) (s spent) {
 	info, err := client.InfoMap(context.Background(), "commandstats", "cpu").Result()
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	number := func(text string) float64 {
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			b.Fatalf("INFO: %q is no number", text)
+			t.Fatalf("INFO: %q is no number", text)
 		}
 		return n
 	}

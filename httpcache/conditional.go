@@ -15,12 +15,12 @@ func unmodified(r *http.Request, etag, modified string) bool {
 	if since == nil {
 		return false
 	}
-	than, err := http.ParseTime(since[0])
-	if err != nil {
+	than, ok := parseDate(since[0])
+	if !ok {
 		return false
 	}
-	last, err := http.ParseTime(modified)
-	return err == nil && !last.After(than)
+	last, ok := parseDate(modified)
+	return ok && !last.After(than)
 }
 
 // matches reports whether a list of entity tags has etag, by the weak comparison

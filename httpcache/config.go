@@ -68,7 +68,7 @@ type Cache struct {
 	store *nearcache.Cache[*entry]
 
 	settling   sync.Map       // see loading.vary
-	probing    sync.Map       // keys of what was one client's alone, and may not be any more
+	probing    sync.Map       // keys that are being asked for in loads that are likely to bring nothing for others
 	refreshing sync.Map       // keys of stale responses that are being replaced
 	background sync.WaitGroup // who replaces them
 	ending     context.Context

@@ -30,6 +30,7 @@ type exchange struct {
 	stored   string    // key of what answers the request: key, or that of the variant
 	secrets  Allowance // that it has, and that were not allowed
 	lookOnly bool      // nothing is to be loaded
+	head     bool      // the handler is asked with HEAD: see freshen
 	info     nearcache.Info
 
 	mu   sync.Mutex
@@ -90,6 +91,9 @@ func (ex *exchange) begin(ctx context.Context, known *entry) *run {
 	rt := ex.route
 	r := ex.r.Clone(detached)
 	r.Method, r.Body, r.ContentLength = http.MethodGet, http.NoBody, 0
+	if ex.head {
+		r.Method = http.MethodHead
+	}
 	ask(r.Header, known)
 	rn := &run{
 		client: ex.w, request: ex.r, asked: r, limit: rt.cache.cfg.MaxBodyBytes, cancel: cancel,
@@ -97,7 +101,13 @@ func (ex *exchange) begin(ctx context.Context, known *entry) *run {
 		// What is not to be shared begins to reach its client at once, unless a stored
 		// response may stand in for it or is confirmed by it.
 		shares: func(status int, h http.Header) bool {
-			return status == http.StatusNotModified && known != nil || status >= 500 || rt.judge(r, status, h, time.Now()).store
+			switch {
+			case status == http.StatusNotModified && known != nil:
+				return true
+			case r.Method == http.MethodHead:
+				return false
+			}
+			return status >= 500 || rt.judge(r, status, h, time.Now()).store
 		},
 		note: func(h http.Header, status int) { rt.note(h, forwarded{why: ex.why(known != nil), status: status}) },
 		hold: func() bool {

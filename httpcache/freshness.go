@@ -90,8 +90,8 @@ func (rt *route) life(d directives, h http.Header, now time.Time) time.Duration 
 	}
 	date := dateOf(h, now)
 	if expires := h["Expires"]; expires != nil {
-		t, err := http.ParseTime(expires[0])
-		if err != nil || len(expires) > 1 {
+		t, ok := parseDate(expires[0])
+		if !ok || len(expires) > 1 {
 			return 0 // "0" and the like: it has expired (5.3)
 		}
 		return min(max(t.Sub(date), 0), maxLife)
@@ -99,14 +99,14 @@ func (rt *route) life(d directives, h http.Header, now time.Time) time.Duration 
 	if rt.ttl > 0 {
 		return rt.ttl
 	}
-	if t, err := http.ParseTime(h.Get("Last-Modified")); err == nil {
+	if t, ok := parseDate(h.Get("Last-Modified")); ok {
 		return min(max(date.Sub(t)/10, 0), 24*time.Hour)
 	}
 	return 0
 }
 
 func dateOf(h http.Header, now time.Time) time.Time {
-	if t, err := http.ParseTime(h.Get("Date")); err == nil {
+	if t, ok := parseDate(h.Get("Date")); ok {
 		return t
 	}
 	return now

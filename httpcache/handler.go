@@ -182,9 +182,9 @@ func (ex *exchange) look() (e *entry, done bool, err error) {
 }
 
 // find asks the engine for what key has. A request with secrets does not wait for the
-// load of another: what that brings is likely to be the other's alone.
+// load of another: what that brings is likely to be the other's alone. Nor does a HEAD.
 func (ex *exchange) find(key string) (e *entry, done bool, err error) {
-	if ex.secrets != 0 {
+	if ex.secrets != 0 || ex.r.Method == http.MethodHead {
 		if _, busy := ex.route.cache.probing.Load(key); busy {
 			return nil, false, errLookOnly
 		}
@@ -192,12 +192,14 @@ func (ex *exchange) find(key string) (e *entry, done bool, err error) {
 	return ex.get(key, nearcache.WithInfo(&ex.info))
 }
 
+// mayHave reports whether a stored response is for requests with the secrets of this one.
+func (ex *exchange) mayHave(e *entry) bool {
+	return (ex.secrets&AllowAuthorization == 0 || e.Authorization) && (ex.secrets&AllowCookie == 0 || e.Cookie)
+}
+
 // judge answers from e if it may (RFC 9111, 4).
 func (ex *exchange) judge(e *entry) (answered bool) {
-	if e.Kind != kindResponse {
-		return false
-	}
-	if ex.secrets&AllowAuthorization != 0 && !e.Authorization || ex.secrets&AllowCookie != 0 && !e.Cookie {
+	if e.Kind != kindResponse || !ex.mayHave(e) {
 		return false
 	}
 	now := ex.now.UnixNano()
@@ -221,7 +223,7 @@ func (ex *exchange) judge(e *entry) (answered bool) {
 		if !ex.info.Stale { // else it is being replaced already
 			ex.route.refresh(ex, e)
 		}
-	case ex.info.Stale && -left < int64(e.SIE):
+	case ex.info.Stale && !ex.lookOnly && ex.standsIn(e, now): // else nobody has asked the handler
 	default:
 		return false
 	}
@@ -251,17 +253,18 @@ func (ex *exchange) beyond() (answered bool) {
 		ex.route.note(ex.w.Header(), forwarded{why: fwdRequest})
 		gatewayTimeout(ex.w) // RFC 9111, 5.2.1.7
 		return true
+	case ex.r.Method == http.MethodHead && ex.known != nil:
+		ex.freshen()
+		return true
 	case !ex.loads():
 		ex.route.direct(ex.w, ex.r, ex.why(ex.known != nil))
 		return true
 	case ex.lookOnly && ex.secrets == 0: // no response was stale enough
 		ex.lookOnly = false
 		return false
-	case ex.secrets != 0:
-		ex.known = nil // it is not this client's
 	}
 	ex.lookOnly = false
-	if ex.known == nil {
+	if ex.known == nil || ex.secrets != 0 {
 		// The response is likely to be this client's alone. One such request at a time
 		// learns whether it is, and others do not wait for that.
 		if _, busy := ex.route.cache.probing.LoadOrStore(ex.stored, struct{}{}); busy {
@@ -316,11 +319,11 @@ func (ex *exchange) get(key string, opts ...nearcache.Option) (e *entry, done bo
 func (ex *exchange) conclude(e *entry, err error, rn *run, led *outcome) {
 	now := time.Now()
 	old := ex.known
-	if err == nil && e.Kind == kindResponse && ex.info.Stale {
+	if err == nil && e.Kind == kindResponse && ex.info.Stale && ex.mayHave(e) {
 		old = e
 	}
 	switch {
-	case old != nil && old.standsIn(now) && (led == nil || led.stale):
+	case old != nil && ex.standsIn(old, now.UnixNano()) && (led == nil || led.stale):
 		how := forwarded{why: fwdStale, ttl: (old.freshUntil() - now.UnixNano()) / int64(time.Second)}
 		ex.route.answer(ex.w, ex.r, old, max(now.UnixNano()-old.Born, 0)/int64(time.Second), how)
 	case led != nil:

@@ -75,16 +75,22 @@ func (l *loading) load(ctx context.Context) (*entry, error) {
 	if rn == nil {
 		return nil, errLeft
 	}
+	handed := false
 	select {
 	case <-rn.handed:
-		return l.unshared()
+		handed = true
 	case <-rn.done:
+		handed = rn.state != keeping // or dropped, and then the handler returned
 	}
 	now := time.Now()
+	switch {
+	case handed && rn.asked.Method == http.MethodHead:
+		return l.headed(ctx, rn, asked, now)
+	case handed:
+		return l.unshared()
+	}
 	l.status = rn.status
 	switch {
-	case rn.state != keeping: // it was handed over, or dropped, and then the handler returned
-		return l.unshared()
 	case rn.crashed || !rn.whole():
 		return nil, errCrashed
 	case ctx.Err() != nil: // the handler may have given up halfway
@@ -123,7 +129,7 @@ func (l *loading) confirmed(ctx context.Context, rn *run, asked, now time.Time) 
 func (l *loading) finished(ctx context.Context, rn *run, asked, now time.Time) (*entry, error) {
 	v := l.ex.route.judge(rn.asked, rn.status, rn.sent, now)
 	e := newEntry(v, rn.status, rn.sent, rn.body, asked, now, l.cache.cfg.ETags)
-	if l.known != nil && rn.status >= 500 && l.known.standsIn(now) {
+	if l.known != nil && rn.status >= 500 && l.ex.standsIn(l.known, now.UnixNano()) {
 		l.ex.lead(outcome{answer: l.own(e, rn.sent), status: l.status, stale: true})
 		return nil, errFailed
 	}
@@ -204,10 +210,14 @@ func (l *loading) own(e *entry, sent http.Header) *entry {
 	return own.prepare()
 }
 
-// standsIn reports whether the response may be answered though the handler failed
-// (RFC 5861, 4).
-func (e *entry) standsIn(now time.Time) bool {
-	return e.SIE > 0 && now.UnixNano() < e.freshUntil()+int64(e.SIE)
+// standsIn reports whether the response may be answered though the handler failed: by its
+// own stale-if-error, or by the request's, unless it forbids stale answers (RFC 5861, 4).
+func (ex *exchange) standsIn(e *entry, now int64) bool {
+	within := e.SIE
+	if !e.NoStale {
+		within = max(within, ex.wants.sie)
+	}
+	return within > 0 && now < e.freshUntil()+int64(within)
 }
 
 // maxTags bounds the tags that a response brings, beside those of its path.

@@ -197,7 +197,7 @@ func (rt *route) answer(w http.ResponseWriter, r *http.Request, e *entry, age in
 func (e *entry) serveRange(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	delete(h, "Content-Length")
-	modified, _ := http.ParseTime(e.Header.Get("Last-Modified"))
+	modified, _ := parseDate(e.Header.Get("Last-Modified"))
 	http.ServeContent(w, r, "", modified, bytes.NewReader(e.Body))
 }
 

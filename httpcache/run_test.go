@@ -57,9 +57,10 @@ func TestOneCallForAll(t *testing.T) {
 // requests run side by side.
 func TestPrivateRequestsDoNotQueue(t *testing.T) {
 	simulate(t, func(t *testing.T) {
+		says := "private"
 		h := open(t, Config{}).Handler(time.Hour)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			time.Sleep(time.Second)
-			w.Header().Set("Cache-Control", "private")
+			set(w.Header(), "Cache-Control: "+says, `ETag: "a"`)
 		}))
 		do(h, "/")
 		began := time.Now()
@@ -72,6 +73,15 @@ func TestPrivateRequestsDoNotQueue(t *testing.T) {
 		// One that asks just when the first begins may wait for that.
 		if took := time.Since(began); took > 2*time.Second {
 			t.Fatalf("20 requests with cookies took %v", took)
+		}
+		says = "public, max-age=1"
+		do(h, "/turned")
+		time.Sleep(2 * time.Second)
+		says = "private"
+		began = time.Now()
+		crowd(t, h, 20, func(r *http.Request, _ int) { r.URL.Path = "/turned"; r.Header.Set("Cookie", "a") }, func(int, *http.Response) {})
+		if took := time.Since(began); took > 2*time.Second {
+			t.Fatalf("20 requests with cookies for what is not public any more took %v", took)
 		}
 	})
 }

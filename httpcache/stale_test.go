@@ -3,6 +3,7 @@ package httpcache
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,17 +39,24 @@ func TestStaleIfError(t *testing.T) {
 		broken int64
 		after  time.Duration
 		stale  bool
+		asks   string
 	}{
-		"503 within":            {"max-age=10, stale-if-error=20", 503, 20 * time.Second, true},
-		"500 within":            {"max-age=10, stale-if-error=20", 500, 20 * time.Second, true},
-		"a panic within":        {"max-age=10, stale-if-error=20", -1, 20 * time.Second, true},
-		"404 is no error":       {"max-age=10, stale-if-error=20", 404, 20 * time.Second, false},
-		"503 later":             {"max-age=10, stale-if-error=20", 503, 31 * time.Second, false},
-		"503 without":           {"max-age=10", 503, 20 * time.Second, false},
-		"503, must-revalidate":  {"max-age=10, stale-if-error=20, must-revalidate", 503, 20 * time.Second, false},
-		"503, proxy-revalidate": {"max-age=10, stale-if-error=20, proxy-revalidate", 503, 20 * time.Second, false},
-		"503, no-cache":         {"no-cache, stale-if-error=20", 503, 5 * time.Second, false},
-		"503, s-maxage":         {"s-maxage=10", 503, 20 * time.Second, false},
+		"503 within":                  {"max-age=10, stale-if-error=20", 503, 20 * time.Second, true, ""},
+		"500 within":                  {"max-age=10, stale-if-error=20", 500, 20 * time.Second, true, ""},
+		"a panic within":              {"max-age=10, stale-if-error=20", -1, 20 * time.Second, true, ""},
+		"404 is no error":             {"max-age=10, stale-if-error=20", 404, 20 * time.Second, false, ""},
+		"503 later":                   {"max-age=10, stale-if-error=20", 503, 31 * time.Second, false, ""},
+		"503 without":                 {"max-age=10", 503, 20 * time.Second, false, ""},
+		"503, must-revalidate":        {"max-age=10, stale-if-error=20, must-revalidate", 503, 20 * time.Second, false, ""},
+		"503, proxy-revalidate":       {"max-age=10, stale-if-error=20, proxy-revalidate", 503, 20 * time.Second, false, ""},
+		"503, no-cache":               {"no-cache, stale-if-error=20", 503, 5 * time.Second, false, ""},
+		"503, s-maxage":               {"s-maxage=10", 503, 20 * time.Second, false, ""},
+		"asked for":                   {"max-age=10", 503, 20 * time.Second, true, "stale-if-error=20"},
+		"asked for, a panic":          {"max-age=10", -1, 20 * time.Second, true, "stale-if-error=20"},
+		"asked for, later":            {"max-age=10", 503, 31 * time.Second, false, "stale-if-error=20"},
+		"asked for, must-revalidate":  {"max-age=10, must-revalidate", 503, 20 * time.Second, false, "stale-if-error=20"},
+		"asked for, s-maxage":         {"s-maxage=10", 503, 20 * time.Second, false, "stale-if-error=20"},
+		"asked for less than is said": {"max-age=10, stale-if-error=20", 503, 20 * time.Second, true, "stale-if-error=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(t *testing.T) {
@@ -57,20 +65,79 @@ func TestStaleIfError(t *testing.T) {
 				do(h, "/")
 				o.broken.Store(c.broken)
 				time.Sleep(c.after)
+				var asks []string
+				if c.asks != "" {
+					asks = append(asks, "Cache-Control: "+c.asks)
+				}
 				if c.stale {
 					for range 2 {
-						r := do(h, "/")
+						r := do(h, "/", asks...)
 						want(t, r, 200, "body 1")
 						wantField(t, r, "Age", "20")
+						wantField(t, r, "Warning", "")
 					}
 				} else {
-					want(t, do(h, "/"), int(c.broken), "broken")
+					want(t, do(h, "/", asks...), int(c.broken), "broken")
 				}
 				o.broken.Store(0)
 				n := o.calls.Load()
 				want(t, do(h, "/"), 200, body(n+1))
 			})
 		})
+	}
+}
+
+// TestStaleForErrorsOnly: stale-if-error is for errors, also for requests that the cache
+// does not load for; and who may not have a response may not have it stale.
+func TestStaleForErrorsOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		says    string
+		request []string
+		broken  int64
+		status  int
+		body    string
+	}{
+		"HEAD":                    {"public, ", []string{"HEAD /"}, 0, 200, ""},
+		"a range":                 {"public, ", []string{"/", "Range: bytes=0-1"}, 0, 200, "body 2"}, // which the handler ignores
+		"Cookie":                  {"public, ", []string{"/", "Cookie: a=b"}, 0, 200, "body 2"},
+		"Cookie, an error":        {"public, ", []string{"/", "Cookie: a=b"}, 503, 200, "body 1"},
+		"Authorization":           {"public, ", []string{"/", "Authorization: a"}, 0, 200, "body 2"},
+		"Authorization, 503":      {"public, ", []string{"/", "Authorization: a"}, 503, 200, "body 1"},
+		"not for Authorization":   {"", []string{"/", "Authorization: a"}, 503, 503, "broken"},
+		"too stale for max-stale": {"public, ", []string{"/", "Cache-Control: max-stale=1"}, 0, 200, "body 2"},
+		"only-if-cached":          {"public, ", []string{"/", "Cache-Control: only-if-cached"}, 0, 504, "Gateway Timeout\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(t *testing.T) {
+				o := fails("Cache-Control: " + c.says + "max-age=10, stale-if-error=100")
+				h := open(t, Config{}).Handler(0)(o)
+				do(h, "/")
+				o.broken.Store(c.broken)
+				time.Sleep(20 * time.Second)
+				r := do(h, c.request[0], c.request[1:]...)
+				if c.body != "" {
+					want(t, r, c.status, c.body)
+				}
+				if c.status != 504 {
+					o.want(t, 2)
+				}
+			})
+		})
+	}
+}
+
+// TestStaleIsNotForAll: the engine's stale response is not for a client who may not have
+// it. Nothing stale reaches it but when its load follows one that it had joined.
+func TestStaleIsNotForAll(t *testing.T) {
+	rt := &route{cache: &Cache{}}
+	rec := httptest.NewRecorder()
+	ex := newExchange(rt, rec, httptest.NewRequest(http.MethodGet, "/", nil))
+	ex.secrets, ex.info.Stale = AllowAuthorization, true
+	old := (&entry{Kind: kindResponse, Status: 200, Born: time.Now().UnixNano(), SIE: time.Hour}).prepare()
+	mine := (&entry{Kind: kindResponse, Status: 503}).prepare()
+	ex.conclude(old, nil, nil, &outcome{answer: mine, stale: true})
+	if rec.Code != 503 {
+		t.Fatalf("status %d", rec.Code)
 	}
 }
 

@@ -179,21 +179,6 @@ func TestOptions(t *testing.T) {
 	})
 }
 
-// TestHead: a HEAD from a stored GET has its fields and no body.
-func TestHead(t *testing.T) {
-	simulate(t, func(t *testing.T) {
-		o := says("X-A: b")
-		h := open(t, Config{}).Handler(time.Hour)(o)
-		do(h, "/")
-		r := do(h, "HEAD /")
-		want(t, r, 200, "")
-		wantField(t, r, "X-A", "b")
-		wantField(t, r, "Content-Length", "6")
-		wantField(t, r, "Age", "0")
-		o.want(t, 1)
-	})
-}
-
 // TestNewReportsMistakes: all of them at once.
 func TestNewReportsMistakes(t *testing.T) {
 	_, err := New(Config{MaxBodyBytes: -1, Timeout: -1, ETags: 9, CacheStatus: "a b", KeepStale: maxLife + 1})
