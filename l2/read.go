@@ -30,6 +30,7 @@ type Reply struct {
 	State  State
 	Data   []byte // Present: what is stored; read-only
 	Holder string // Held: the token of the lease
+	Wrote  bool   // the server would have taken a lease: it is no master of before
 
 	// Record is the shard's record as read before the value: the value reflects
 	// every change up to Record.Seq. Known is false if Redis holds no record that
@@ -59,6 +60,7 @@ func (s *Store) Read(ctx context.Context, key, token string, lease time.Duration
 		return s.Read(ctx, key, "", 0)
 	}
 	r, err := reply(record, value, token != "")
+	r.Wrote = token != "" && err == nil
 	if r.State == Held && r.Holder == token {
 		r.State = Leased // a client that retries may have asked twice: waiting for itself would take the whole lease
 	}

@@ -43,6 +43,32 @@ func read(t *testing.T, s *Store, key, token string) Reply {
 	return r
 }
 
+// TestReadsTellWhetherTheServerWrites: one that is out of memory is read all the same, and
+// what it grants nobody proves nothing.
+func TestReadsTellWhetherTheServerWrites(t *testing.T) {
+	server := redistest.StartProcess(t)
+	client := server.Client(t)
+	s := Open(Config{Client: client, Name: "test", Shards: 1, Timeout: time.Second, LogLen: 100})
+	t.Cleanup(s.Close)
+	s.Heartbeat(t.Context(), make([]Known, 1), minute)
+	if err := client.Set(t.Context(), "{test}:v:k", "value", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for limit, tokens := range map[string]map[string]bool{
+		"0": {s.Token(): true, "": false},
+		"1": {s.Token(): false, "": false},
+	} {
+		if err := client.ConfigSet(t.Context(), "maxmemory", limit).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for token, wrote := range tokens {
+			if r := read(t, s, "k", token); r.State != Present || r.Wrote != wrote {
+				t.Errorf("maxmemory %s, token %q: %+v, want one that wrote: %v", limit, token, r, wrote)
+			}
+		}
+	}
+}
+
 func TestLeaseThenFill(t *testing.T) {
 	s, _, _ := open(t, 1)
 	ours, theirs := s.Token(), s.Token()

@@ -204,7 +204,7 @@ func (t *Tiers[V]) ask(ctx context.Context, s *shard, q Query[V], g *grant[V]) (
 		return reply, false
 	}
 	t.sawReply(q.Key, g, reply, token, born)
-	g.Born, g.record = t.born(q.Ticket, born), reply.Record
+	g.Born, g.record = t.born(q.Ticket, born, reply), reply.Record
 	g.Stamp = max(g.Stamp, l1.StampOf(reply.Record.Seq))
 	return reply, true
 }
@@ -238,10 +238,10 @@ func (t *Tiers[V]) trusts(s *shard, q Query[V], reply l2.Reply) bool {
 }
 
 // born returns when a value that was read from Redis at read may be said to have been
-// current. In strict mode Redis proves nothing by itself: it is as old as the proof
-// that Redis had lost nothing.
-func (t *Tiers[V]) born(ticket Ticket, read l1.Instant) l1.Instant {
-	if t.cfg.Strict {
+// current. A demoted or isolated master answers reads too: without a write, and in
+// strict mode in any case, it is as old as the newest proof.
+func (t *Tiers[V]) born(ticket Ticket, read l1.Instant, reply l2.Reply) l1.Instant {
+	if t.cfg.Strict || !reply.Wrote {
 		return min(read, ticket.Proven)
 	}
 	return read

@@ -72,6 +72,31 @@ func TestStrictReadsProveNothing(t *testing.T) {
 	}
 }
 
+// TestReadsWithoutALeaseProveNothing: a demoted master answers them, so what they bring
+// is as old as the proof; a lease is taken by a master that serves only.
+func TestReadsWithoutALeaseProveNothing(t *testing.T) {
+	tiers := strictly(t)
+	tiers.cfg.Strict = false
+	ticket := tiers.Ticket("k")
+	ticket.Proven = ticket.Born.Add(-time.Second)
+	load := func(context.Context, string, Old[string]) (Loaded[string], error) {
+		return Loaded[string]{}, ErrNotFound
+	}
+	for name, q := range map[string]Query[string]{
+		"read":  {Key: "k", Ticket: ticket},
+		"lease": {Key: "k", Ticket: ticket, Load: load},
+	} {
+		var g grant[string]
+		reply, ok := tiers.ask(context.Background(), tiers.shards[0], q, &g)
+		if !ok || reply.State != l2.Present {
+			t.Fatalf("%s: %+v", name, reply)
+		}
+		if proves := g.Born > ticket.Proven; proves != (q.Load != nil) {
+			t.Errorf("%s: born %v after the proof", name, g.Born.Sub(ticket.Proven))
+		}
+	}
+}
+
 // TestTicketsTakeTheProofFirst: a proof that comes while a ticket is given may cover
 // more than the ticket has seen.
 func TestTicketsTakeTheProofFirst(t *testing.T) {
