@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ type clusterScene struct {
 	cluster *redistest.Cluster
 }
 
-func newClusterScene(t *testing.T) *clusterScene {
+func newClusterScene(t *testing.T, change ...func(*redis.ClusterOptions)) *clusterScene {
 	t.Helper()
 	cluster := redistest.StartCluster(t)
 	for _, node := range append(cluster.Masters, cluster.Replicas...) {
@@ -31,7 +32,7 @@ func newClusterScene(t *testing.T) *clusterScene {
 			t.Fatal(err)
 		}
 	}
-	s := openScene(t, loadInstances, 60, serverBound, func() redis.UniversalClient { return cluster.Client(t) }, strict)
+	s := openScene(t, loadInstances, 60, serverBound, func() redis.UniversalClient { return cluster.Client(t, change...) }, strict)
 	return &clusterScene{s, cluster}
 }
 
@@ -95,17 +96,33 @@ func (s *clusterScene) acknowledged(t *testing.T, keys []string) {
 	}
 }
 
+// brief gives a cluster's client the timeouts that docs/topologies.md asks for.
+func brief(o *redis.ClusterOptions) {
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
+}
+
 // TestFaultClusterMaster: a master of a cluster dies, or falls silent, under load, and
 // its replica takes over. What lives on the other masters notices nothing.
 func TestFaultClusterMaster(t *testing.T) {
-	for name, lose := range losses {
+	for name, c := range map[string]struct {
+		lose    func(*redistest.Server, testing.TB)
+		options func(*redis.ClusterOptions)
+	}{
+		"dead":                     {(*redistest.Server).Kill, brief},
+		"silent":                   {(*redistest.Server).Pause, brief},
+		"dead, default timeouts":   {(*redistest.Server).Kill, func(*redis.ClusterOptions) {}},
+		"silent, default timeouts": {(*redistest.Server).Pause, func(*redis.ClusterOptions) {}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			s := newClusterScene(t)
+			if strings.HasSuffix(name, "default timeouts") && os.Getenv("NEARCACHE_LONG") != "1" {
+				t.Skip("SKIPPED: up to 25 s; NEARCACHE_LONG=1 runs it")
+			}
+			s := newClusterScene(t, c.options)
 			first, others := s.onFirst(t, s.keys)
 			alone, _ := s.onFirst(t, numbered(100 * loadInstances)[100:]) // keys that the load leaves alone
 			stop := s.underLoad(t, s.keys)
 			time.Sleep(serverBound)
-			lose(s.cluster.Masters[0], t)
+			c.lose(s.cluster.Masters[0], t)
 			lost := time.Now()
 			s.changeFailing(t, 1, first[:2])
 			s.changeAll(t, 0, others)
@@ -120,7 +137,7 @@ func TestFaultClusterMaster(t *testing.T) {
 			s.repaired(t, s.keys)
 			s.changeAll(t, 1, s.keys)
 			s.refilled(t, first[0])
-			if name == "silent" {
+			if strings.HasPrefix(name, "silent") {
 				s.cluster.Masters[0].Resume(t) // to find itself a replica
 			}
 			s.changeAll(t, 0, s.keys)
