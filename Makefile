@@ -16,9 +16,9 @@ mutants:
 simulate:
 	@NEARCACHE_SEEDS=$${NEARCACHE_SEEDS:-36} go test -run TestSimulation -timeout 2h -v .
 
-# Tests that take minutes: outages of Redis under load.
+# Tests that want minutes, and the machine to themselves: outages of Redis under load.
 long:
-	@NEARCACHE_LONG=1 go test -race -run 'TestReadsOutliveRedis|TestFaultClusterMaster' -timeout 30m -v .
+	@NEARCACHE_LONG=1 go test -race -run 'TestReadsOutliveRedis|TestFaultSentinel|TestFaultCluster' -timeout 30m -v .
 
 # The protocol's model, searched within large bounds.
 spec:

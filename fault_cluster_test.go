@@ -32,7 +32,7 @@ func newClusterScene(t *testing.T, change ...func(*redis.ClusterOptions)) *clust
 			t.Fatal(err)
 		}
 	}
-	s := openScene(t, loadInstances, 60, serverBound, func() redis.UniversalClient { return cluster.Client(t, change...) }, strict)
+	s := openScene(t, load.instances, 60, serverBound, func() redis.UniversalClient { return cluster.Client(t, change...) }, strict)
 	return &clusterScene{s, cluster}
 }
 
@@ -119,7 +119,7 @@ func TestFaultClusterMaster(t *testing.T) {
 			}
 			s := newClusterScene(t, c.options)
 			first, others := s.onFirst(t, s.keys)
-			alone, _ := s.onFirst(t, numbered(100 * loadInstances)[100:]) // keys that the load leaves alone
+			alone, _ := s.onFirst(t, numbered(100 * load.instances)[100:]) // keys that the load leaves alone
 			stop := s.underLoad(t, s.keys)
 			time.Sleep(serverBound)
 			c.lose(s.cluster.Masters[0], t)
@@ -129,9 +129,7 @@ func TestFaultClusterMaster(t *testing.T) {
 			s.servesAgain(t, lost, alone)
 			s.acknowledged(t, first)
 			t.Logf("changes are acknowledged again %v after the loss", time.Since(lost).Round(time.Millisecond))
-			if load := stop(); load.acknowledged == 0 || load.refused == 0 {
-				t.Fatalf("%+v: want some changes acknowledged, and some refused", load)
-			}
+			stop().someOfBoth(t)
 			stopReading := s.readers(t)
 			s.settledAgain(t)
 			s.repaired(t, s.keys)
@@ -171,7 +169,7 @@ func TestFaultClusterResharding(t *testing.T) {
 		at, slots = next, slots[:used]
 		time.Sleep(serverBound)
 	}
-	if load := stop(); load.acknowledged == 0 {
+	if stop().acknowledged.Load() == 0 {
 		t.Fatal("not one change was acknowledged")
 	}
 	stopReading := s.readers(t)

@@ -15,7 +15,7 @@ func TestFaultSentinel(t *testing.T) {
 	for name, lose := range losses {
 		t.Run(name, func(t *testing.T) {
 			group := redistest.StartSentinel(t)
-			s := openScene(t, loadInstances, 40, serverBound, func() redis.UniversalClient { return group.Client(t) }, strict)
+			s := openScene(t, load.instances, 40, serverBound, func() redis.UniversalClient { return group.Client(t) }, strict)
 			stop := s.underLoad(t, s.keys)
 			time.Sleep(serverBound)
 			lose(group.Master, t)
@@ -38,7 +38,7 @@ func TestFaultSentinel(t *testing.T) {
 				group.Master.Restart(t)
 			}
 			time.Sleep(2 * serverBound) // until the sentinels have told it that it is a replica
-			load := stop()
+			stop().someOfBoth(t)
 			stopReading := s.readers(t)
 			s.settledAgain(t)
 			s.repaired(t, s.keys)
@@ -47,9 +47,6 @@ func TestFaultSentinel(t *testing.T) {
 			s.warm(t)
 			stopReading()
 			s.judged(t)
-			if load.acknowledged == 0 || load.refused == 0 {
-				t.Fatalf("%+v: want some changes acknowledged, and some refused", load)
-			}
 		})
 	}
 }
