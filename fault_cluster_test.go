@@ -40,7 +40,9 @@ func newClusterScene(t *testing.T, change ...func(*redis.ClusterOptions)) *clust
 func TestClusterShards(t *testing.T) {
 	cluster := redistest.StartCluster(t)
 	open := func(shards int) error {
-		cache, err := nearcache.New(nearcache.Config[product]{Name: "products", Redis: cluster.Client(t), Shards: shards})
+		cache, err := nearcache.New(nearcache.Config[product]{
+			Name: "products", Redis: cluster.Client(t), Shards: shards, RedisTimeout: calm,
+		})
 		if err == nil {
 			t.Cleanup(func() { cache.Close() })
 		}
@@ -86,11 +88,11 @@ func (s *clusterScene) onFirst(t *testing.T, keys []string) (first, others []str
 	return first, others
 }
 
-// acknowledged waits until changes of keys are acknowledged again.
-func (s *clusterScene) acknowledged(t *testing.T, keys []string) {
+// acknowledged waits until a change of each key is acknowledged, for so long each.
+func (s *clusterScene) acknowledged(t *testing.T, limit time.Duration, keys []string) {
 	t.Helper()
 	for _, key := range keys {
-		eventuallyWithin(t, 40*time.Second, "changes of "+key+" are acknowledged again", func() bool {
+		eventuallyWithin(t, limit, "a change of "+key+" is acknowledged", func() bool {
 			return s.change(context.Background(), 0, key, false) == nil
 		})
 	}
@@ -125,9 +127,9 @@ func TestFaultClusterMaster(t *testing.T) {
 			c.lose(s.cluster.Masters[0], t)
 			lost := time.Now()
 			s.changeFailing(t, 1, first[:2])
-			s.changeAll(t, 0, others)
+			s.acknowledged(t, time.Second, others) // a machine under load may miss the budget of one
 			s.servesAgain(t, lost, alone)
-			s.acknowledged(t, first)
+			s.acknowledged(t, 40*time.Second, first)
 			t.Logf("changes are acknowledged again %v after the loss", time.Since(lost).Round(time.Millisecond))
 			stop().someOfBoth(t)
 			stopReading := s.readers(t)
@@ -173,7 +175,7 @@ func TestFaultClusterResharding(t *testing.T) {
 		t.Fatal("not one change was acknowledged")
 	}
 	stopReading := s.readers(t)
-	s.acknowledged(t, first)
+	s.acknowledged(t, 40*time.Second, first)
 	s.settledAgain(t)
 	s.repaired(t, s.keys)
 	s.changeAll(t, 1, s.keys)
