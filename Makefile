@@ -2,11 +2,18 @@
 MODULES := . $(patsubst %/go.mod,%,$(shell find ./*/ -name go.mod | sort))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: test check mutants simulate spec long bench bench-guard
+.PHONY: test test-valkey check mutants simulate spec long bench bench-guard
 
 # All tests of all modules, with the race detector.
 test:
 	@for m in $(MODULES); do (cd $$m && echo "== test $$m" && go test -race -timeout 30m ./...) || exit 1; done
+
+# The conformance suite, the faults and tracking on Valkey, by its binary in the PATH or
+# another one: make test-valkey VALKEY=/path/to/valkey-server
+VALKEY ?= valkey-server
+test-valkey:
+	@NEARCACHE_REQUIRE_REAL=1 NEARCACHE_REDIS_SERVER=$(VALKEY) go test -race -timeout 30m . ./l2 ./tiered/tieredtest ./internal/redistest \
+		-run '^Test(Fault|Tracking|Foreign|Server|Sentinel|Cluster|ReadWhileItsSlotMoves)'
 
 # Each guard of the protocol removed in turn: the judge must miss it.
 mutants:
@@ -16,9 +23,10 @@ mutants:
 simulate:
 	@NEARCACHE_SEEDS=$${NEARCACHE_SEEDS:-36} go test -run TestSimulation -timeout 2h -v .
 
-# Tests that take minutes: an outage of Redis under load, a tag of a million values.
+# Tests that want minutes, and the machine to themselves: outages of Redis under load, a
+# tag of a million values.
 long:
-	@NEARCACHE_LONG=1 go test -race -run 'TestReadsOutliveRedis|TestTagOfMany' -timeout 30m -v .
+	@NEARCACHE_LONG=1 go test -race -run 'TestReadsOutliveRedis|TestFaultSentinel|TestFaultCluster|TestTagOfMany' -timeout 30m -v .
 
 # The protocol's model, searched within large bounds.
 spec:

@@ -48,7 +48,7 @@ func BenchmarkCost(b *testing.B) {
 		}
 	}
 	b.Run("read", func(b *testing.B) {
-		costs(b, client, func(i int) {
+		costs(b, client, 4000, func(i int) {
 			_, err := cache.Get(ctx, key(i), nearcache.SkipL1())
 			check(err)
 		}, func(i int) { check(client.Get(ctx, "plain:"+key(i)).Err()) })
@@ -59,7 +59,7 @@ func BenchmarkCost(b *testing.B) {
 			names[i] = key(i)
 		}
 		b.Run(fmt.Sprintf("invalidate %d", keys), func(b *testing.B) {
-			costs(b, client, func(int) { check(cache.Invalidate(ctx, names...)) }, func(int) {
+			costs(b, client, 4000, func(int) { check(cache.Invalidate(ctx, names...)) }, func(int) {
 				_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
 					p.Del(ctx, names...)
 					p.Publish(ctx, "plain", strings.Join(names, ","))
@@ -101,8 +101,50 @@ func BenchmarkIdleCost(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// spent is what one call cost the server, in microseconds.
-type spent struct{ commands, scripts, cpu float64 }
+// BenchmarkTracking measures what Config.Tracking adds to the cost of a Set, by the
+// server's own account, for fleets of several sizes:
+//
+//	go test -run '^$' -bench Tracking -benchtime 1x .
+//
+// A thousand Sets a second, each on the next instance, go to a fleet that tracks and to
+// one that does not (plain), in turns, on the same server.
+func BenchmarkTracking(b *testing.B) {
+	for _, instances := range []int{1, 10, 50} {
+		b.Run(fmt.Sprint(instances), func(b *testing.B) {
+			server := redistest.Start(b)
+			costs(b, server.Client(b), 1000, setter(b, server, "tracked", instances, true), setter(b, server, "plain", instances, false))
+		})
+	}
+}
+
+// setter returns what sets a value on the next of some instances, and takes a
+// millisecond.
+func setter(b *testing.B, server *redistest.Server, name string, instances int, tracking bool) func(i int) {
+	var caches []*nearcache.Cache[[]byte]
+	for range instances {
+		cache, err := nearcache.New(nearcache.Config[[]byte]{
+			Name: name, Redis: server.Client(b), MaxStaleness: time.Hour, RedisTimeout: calm, Tracking: tracking,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { cache.Close() })
+		if tracking {
+			eventually(b, "it tracks", func() bool { return cache.Stats().TrackingGaps > 0 })
+		}
+		caches = append(caches, cache)
+	}
+	return func(i int) {
+		due := time.Now().Add(time.Millisecond)
+		if err := caches[i%instances].Set(context.Background(), "user:"+strconv.Itoa(i), make([]byte, 200)); err != nil {
+			b.Fatal(err)
+		}
+		time.Sleep(time.Until(due))
+	}
+}
+
+// spent is what one call cost the server, in microseconds, and what it sent.
+type spent struct{ commands, scripts, cpu, bytes float64 }
 
 // exec is the time of a call's commands. What runs inside of a script is counted
 // as a command too.
@@ -113,13 +155,13 @@ func (s spent) exec() float64 {
 	return s.commands
 }
 
-// costs reports what one call of ours and of theirs cost the server.
-func costs(b *testing.B, client *redis.Client, ours, theirs func(i int)) {
+// costs reports what one of many calls of ours and of theirs cost the server.
+func costs(b *testing.B, client *redis.Client, calls int, ours, theirs func(i int)) {
 	const rounds = 8
 	var our, their [rounds]spent
 	for b.Loop() {
 		for i := range rounds {
-			our[i], their[i] = measure(b, client, ours), measure(b, client, theirs)
+			our[i], their[i] = measure(b, client, calls, ours), measure(b, client, calls, theirs)
 		}
 	}
 	median := func(of func(i int) float64) (low, mid, high float64) {
@@ -138,6 +180,8 @@ func costs(b *testing.B, client *redis.Client, ours, theirs func(i int)) {
 	report("µs-exec-plain", func(i int) float64 { return their[i].exec() })
 	report("µs-cpu", func(i int) float64 { return our[i].cpu })
 	report("µs-cpu-plain", func(i int) float64 { return their[i].cpu })
+	report("B-out", func(i int) float64 { return our[i].bytes })
+	report("B-out-plain", func(i int) float64 { return their[i].bytes })
 	low, mid, high := median(func(i int) float64 { return our[i].cpu / their[i].cpu })
 	b.ReportMetric(low, "cpu-ratio-min")
 	b.ReportMetric(mid, "cpu-ratio")
@@ -145,23 +189,24 @@ func costs(b *testing.B, client *redis.Client, ours, theirs func(i int)) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func measure(b *testing.B, client *redis.Client, f func(i int)) spent {
-	const calls = 4000
+func measure(b *testing.B, client *redis.Client, calls int, f func(i int)) spent {
 	before := account(b, client)
 	for i := range calls {
 		f(i)
 	}
-	after := account(b, client)
+	time.Sleep(20 * time.Millisecond) // what others make of the last ones
+	after, n := account(b, client), float64(calls)
 	return spent{
-		commands: (after.commands - before.commands) / calls,
-		scripts:  (after.scripts - before.scripts) / calls,
-		cpu:      (after.cpu - before.cpu) / calls,
+		commands: (after.commands - before.commands) / n,
+		scripts:  (after.scripts - before.scripts) / n,
+		cpu:      (after.cpu - before.cpu) / n,
+		bytes:    (after.bytes - before.bytes) / n,
 	}
 }
 
 // account reads what the server has spent so far.
 func account(t testing.TB, client *redis.Client) (s spent) {
-	info, err := client.InfoMap(context.Background(), "commandstats", "cpu").Result()
+	info, err := client.InfoMap(context.Background(), "commandstats", "cpu", "stats").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,5 +227,6 @@ func account(t testing.TB, client *redis.Client) (s spent) {
 		}
 	}
 	s.cpu = 1e6 * (number(info["CPU"]["used_cpu_user_main_thread"]) + number(info["CPU"]["used_cpu_sys_main_thread"]))
+	s.bytes = number(info["Stats"]["total_net_output_bytes"])
 	return s
 }

@@ -23,13 +23,13 @@ import (
 // noBound is a bound that no test lives to see.
 const noBound = time.Minute
 
-// scene is a stage whose instances each reach their server over a wire of their
-// own.
+// scene is a stage whose servers fail. On a single server each instance has a wire of
+// its own to it.
 type scene struct {
 	*stage
 	fleet fleet
-	wires []*faultnet.Proxy
 	keys  []string
+	wires []*faultnet.Proxy // these two on a single server only
 	admin *redis.Client
 }
 
@@ -37,11 +37,23 @@ type scene struct {
 // every tier of each. change edits their configuration.
 func newScene(t *testing.T, server *redistest.Server, n, nKeys int, bound time.Duration, change ...func(*nearcache.Config[product])) *scene {
 	t.Helper()
-	s := &scene{fleet: fleet{server: server, source: &source{}}, admin: server.Client(t)}
+	var wires []*faultnet.Proxy
+	s := openScene(t, n, nKeys, bound, func() redis.UniversalClient {
+		wires = append(wires, faultnet.Start(t, server.Addr()))
+		return wiredClient(t, wires[len(wires)-1])
+	}, change...)
+	s.wires, s.fleet.server, s.admin = wires, server, server.Client(t)
+	return s
+}
+
+// openScene is newScene on servers that each instance reaches by a client of its own,
+// over no wire that a test may cut.
+func openScene(t *testing.T, n, nKeys int, bound time.Duration, client func() redis.UniversalClient, change ...func(*nearcache.Config[product])) *scene {
+	t.Helper()
+	s := &scene{fleet: fleet{source: &source{}}}
 	for range n {
-		wire := faultnet.Start(t, server.Addr())
 		cfg := nearcache.Config[product]{
-			Name: "products", Redis: wiredClient(t, wire), Load: s.fleet.source.load, MaxStaleness: bound,
+			Name: "products", Redis: client(), Load: s.fleet.source.load, MaxStaleness: bound,
 			RedisTimeout: 200 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 		}
 		for _, c := range change {
@@ -52,7 +64,7 @@ func newScene(t *testing.T, server *redistest.Server, n, nKeys int, bound time.D
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { cache.Close() }) // some end with their server away
-		s.wires, s.fleet.caches = append(s.wires, wire), append(s.fleet.caches, cache)
+		s.fleet.caches = append(s.fleet.caches, cache)
 	}
 	s.stage = newStage(s.fleet.source, bound, s.fleet.players()...)
 	for i := range nKeys {
@@ -62,6 +74,11 @@ func newScene(t *testing.T, server *redistest.Server, n, nKeys int, bound time.D
 	s.warm(t)
 	return s
 }
+
+// strict is for fleets whose servers replicate: a replica that takes over may lack the
+// last acknowledged changes, and without it an instance which has not heard of them may
+// answer what they took away.
+func strict(c *nearcache.Config[product]) { c.Strict = true }
 
 // wiredClient returns a client with go-redis's defaults, but for retries, which
 // would only hide faults from the tests.

@@ -18,28 +18,55 @@ import (
 // their quotes wrong.
 var foreignKeys = []string{"plain", "with space", "ünïcode", "{tag}:x", "new\nline", `"'$x\`, "a:5:hello,"}
 
-// TestForeignClient: the shell client of docs/protocol.md takes keys from the L1 of
-// running instances, on one server and on a cluster, and nothing else.
-func TestForeignClient(t *testing.T) {
-	if _, err := exec.LookPath("redis-cli"); err != nil {
-		if os.Getenv("NEARCACHE_REQUIRE_REAL") == "1" {
-			t.Fatal("no redis-cli, which the shell client runs on")
+// foreignClients are the programs that invalidate keys of a namespace on a server.
+var foreignClients = map[string]struct {
+	needs string
+	run   func(server string, cluster bool, namespaceAndKeys ...string) *exec.Cmd
+}{
+	"shell": {"redis-cli", func(server string, cluster bool, args ...string) *exec.Cmd {
+		cmd := exec.Command("examples/protocol/invalidate.sh", args...)
+		opts := "-p " + redistest.Port(server)
+		if cluster {
+			opts += " -c"
 		}
-		t.Skip("SKIPPED: the shell client runs on redis-cli, which is not installed")
-	}
-	for name, shards := range map[string]int{"one shard": 1, "eight shards": 8} {
-		t.Run(name, func(t *testing.T) {
-			server := redistest.StartProcess(t)
-			foreignClient(t, server, "", shards, func() redis.UniversalClient { return server.Client(t) })
-		})
-	}
-	t.Run("cluster", func(t *testing.T) {
-		cluster := redistest.StartCluster(t)
-		foreignClient(t, cluster.Masters[0], "-c", 0, func() redis.UniversalClient { return cluster.Client(t) })
-	})
+		cmd.Env = append(os.Environ(), "REDIS_CLI_OPTS="+opts)
+		return cmd
+	}},
+	"Python": {"python3", func(server string, _ bool, args ...string) *exec.Cmd {
+		return exec.Command("python3", append([]string{"examples/protocol/invalidate.py", server}, args...)...)
+	}},
 }
 
-func foreignClient(t *testing.T, server *redistest.Server, opts string, shards int, client func() redis.UniversalClient) {
+// TestForeignClient: the clients of docs/protocol.md take keys from the L1 of running
+// instances, on one server and on a cluster, and nothing else.
+func TestForeignClient(t *testing.T) {
+	for name, client := range foreignClients {
+		t.Run(name, func(t *testing.T) {
+			if _, err := exec.LookPath(client.needs); err != nil {
+				if client.needs == "redis-cli" && os.Getenv("NEARCACHE_REQUIRE_REAL") == "1" {
+					t.Fatal("no redis-cli, which the shell client runs on")
+				}
+				t.Skipf("SKIPPED: the %s client runs on %s, which is not installed", name, client.needs)
+			}
+			for name, shards := range map[string]int{"one shard": 1, "eight shards": 8} {
+				t.Run(name, func(t *testing.T) {
+					server := redistest.StartProcess(t)
+					foreignClient(t, shards, func() redis.UniversalClient { return server.Client(t) }, func(args ...string) *exec.Cmd {
+						return client.run(server.Addr(), false, args...)
+					})
+				})
+			}
+			t.Run("cluster", func(t *testing.T) {
+				cluster := redistest.StartCluster(t)
+				foreignClient(t, 0, func() redis.UniversalClient { return cluster.Client(t) }, func(args ...string) *exec.Cmd {
+					return client.run(cluster.Masters[0].Addr(), true, args...)
+				})
+			})
+		})
+	}
+}
+
+func foreignClient(t *testing.T, shards int, client func() redis.UniversalClient, run func(args ...string) *exec.Cmd) {
 	f := &fleet{source: &source{}}
 	for range 2 {
 		cache, err := nearcache.New(nearcache.Config[product]{
@@ -52,12 +79,6 @@ func foreignClient(t *testing.T, server *redistest.Server, opts string, shards i
 		t.Cleanup(func() { cache.Close() })
 		f.caches = append(f.caches, cache)
 	}
-	invalidate := func(keys ...string) (string, error) {
-		cmd := exec.Command("examples/protocol/invalidate.sh", append([]string{"products"}, keys...)...)
-		cmd.Env = append(os.Environ(), "REDIS_CLI_OPTS=-p "+redistest.Port(server.Addr())+" "+opts)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
 	for version := 1; version <= 3; version++ { // the script is unknown, then known
 		for _, key := range append(foreignKeys, "other") {
 			f.source.put(key, version)
@@ -65,7 +86,7 @@ func foreignClient(t *testing.T, server *redistest.Server, opts string, shards i
 				f.source.put(key, 1)
 			}
 		}
-		if out, err := invalidate(foreignKeys...); err != nil {
+		if out, err := run(append([]string{"products"}, foreignKeys...)...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		for i := range f.caches {
@@ -87,9 +108,7 @@ func foreignClient(t *testing.T, server *redistest.Server, opts string, shards i
 	if n := f.source.loads.Load(); n != int64(3*len(foreignKeys)+1) {
 		t.Errorf("%d loads, want one for each change and one for the key that nobody changed", n)
 	}
-	cmd := exec.Command("examples/protocol/invalidate.sh", "nobody", "k")
-	cmd.Env = append(os.Environ(), "REDIS_CLI_OPTS=-p "+redistest.Port(server.Addr())+" "+opts)
-	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "no namespace nobody") {
+	if out, err := run("nobody", "k").CombinedOutput(); err == nil || !strings.Contains(string(out), "no namespace nobody") {
 		t.Errorf("a namespace that nobody uses: %v, %s", err, out)
 	}
 }

@@ -2,6 +2,7 @@ package l2
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -82,6 +83,67 @@ func (s *Store) atMostOnce(cmds []redis.Cmder) {
 	if _, ok := s.client.(*redis.ClusterClient); ok && len(cmds) > 0 {
 		cmds[0] = sentOnce{cmds[0]}
 	}
+}
+
+// followed is a command of a cluster, and counts how often the client was sent
+// elsewhere with it.
+type followed struct {
+	redis.Cmder
+	hops int
+}
+
+// SetErr is how the client notes each reply that is an error, redirections among them.
+func (f *followed) SetErr(err error) {
+	_, moved := redis.IsMovedError(err)
+	_, asked := redis.IsAskError(err)
+	if moved || asked {
+		f.hops++
+	}
+	f.Cmder.SetErr(err)
+}
+
+// follow has the commands of a cluster counted, for [ordered].
+func (s *Store) follow(cmds []redis.Cmder) []redis.Cmder {
+	if _, ok := s.client.(*redis.ClusterClient); ok {
+		for i := range cmds {
+			cmds[i] = &followed{Cmder: cmds[i]}
+		}
+	}
+	return cmds
+}
+
+// followee returns the command itself.
+func followee(cmd redis.Cmder) redis.Cmder {
+	if f, ok := cmd.(*followed); ok {
+		return f.Cmder
+	}
+	return cmd
+}
+
+// errMoving says that a read is worth nothing, since a slot moves.
+var errMoving = errors.New("the shard is moving to another server, and its record was read after the value")
+
+// ordered fails if a record was read after one of the values that follow it in its
+// pipeline: its slot moves, the record has gone ahead, and the client had to ask for it
+// elsewhere. By then anything may have happened, such as
+//
+//	reader: record? ask B; value? 7, it is still here
+//	shard:  its record comes back to A, which takes 7 away as change 12
+//	reader: record? of B; ask A; it says 12
+//
+// and 7 would pass for what 12 left. A change on B begins an epoch, and shows; this one
+// does not.
+func ordered(record redis.Cmder, values ...redis.Cmder) error {
+	r, ok := record.(*followed)
+	if !ok {
+		return nil
+	}
+	for _, value := range values {
+		if v, ok := value.(*followed); ok && r.hops > v.hops {
+			return errMoving
+		}
+	}
+	return nil
 }
 
 // close lets no more calls onto any lane, and waits for those that are there.

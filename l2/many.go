@@ -70,7 +70,7 @@ func (s *Store) readMany(ctx context.Context, l *lane, groups []*Group) error {
 			cmds = append(cmds, mget(ctx, k.values, part))
 		}
 	}
-	if _, err := s.doOn(ctx, l, noShard, cmds...); err != nil {
+	if _, err := s.doOn(ctx, l, noShard, s.follow(cmds)...); err != nil {
 		return err
 	}
 	for _, g := range groups {
@@ -84,15 +84,18 @@ func (s *Store) readMany(ctx context.Context, l *lane, groups []*Group) error {
 
 // take fills in what the first of cmds were answered, and returns the rest of them.
 func (g *Group) take(cmds []redis.Cmder) ([]redis.Cmder, error) {
-	if raw, err := cmds[0].(*redis.StringCmd).Result(); err == nil {
+	values := cmds[1 : 1+len(parts(g.Keys))]
+	if err := ordered(cmds[0], values...); err != nil {
+		return nil, err
+	}
+	if raw, err := followee(cmds[0]).(*redis.StringCmd).Result(); err == nil {
 		g.Record, g.Known = parseRecord(raw)
 	} else if !answered(err) {
 		return nil, err
 	}
-	cmds = cmds[1:]
 	g.Values = make([][]byte, 0, len(g.Keys))
-	for range parts(g.Keys) {
-		found, err := cmds[0].(*redis.SliceCmd).Result()
+	for _, cmd := range values {
+		found, err := followee(cmd).(*redis.SliceCmd).Result()
 		if err != nil {
 			return nil, err
 		}
@@ -100,9 +103,8 @@ func (g *Group) take(cmds []redis.Cmder) ([]redis.Cmder, error) {
 			text, _ := v.(string) // nil is no string
 			g.Values = append(g.Values, bytesOf(text))
 		}
-		cmds = cmds[1:]
 	}
-	return cmds, nil
+	return cmds[1+len(values):], nil
 }
 
 func mget(ctx context.Context, prefix string, names []string) *redis.SliceCmd {

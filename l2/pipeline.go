@@ -43,7 +43,7 @@ type call struct {
 	cmds   []redis.Cmder
 	shard  int           // whose record is read before cmds; noShard: none
 	record *sharedRecord // of shard, as its batch read it
-	err    error         // the client's timeouts ended it
+	err    error         // the client's timeouts ended it, or its replies are of no use
 	done   chan struct{} // is sent to once all of that is there
 	fate   atomic.Uint32 // waitedFor until one of the others is decided on
 	timer  *time.Timer
@@ -91,6 +91,9 @@ func (s *Store) doOn(ctx context.Context, l *lane, shard int, cmds ...redis.Cmde
 	}
 	c := s.calls.Get().(*call)
 	c.cmds, c.shard = append(c.cmds, cmds...), shard
+	if shard != noShard {
+		s.follow(c.cmds)
+	}
 	if err := s.run(ctx, l, c); err != nil {
 		return nil, err
 	}
@@ -169,6 +172,7 @@ type batch struct {
 // sharedRecord is a shard's record as one batch read it.
 type sharedRecord struct {
 	cmd    *redis.StringCmd
+	sent   redis.Cmder // cmd, as it was followed
 	Record Record
 	Known  bool // it can be read
 	err    error
@@ -216,8 +220,11 @@ func (s *Store) send(l *lane, b *batch, sent []*call) {
 		if c.fate.Swap(replied) != overran {
 			l.breaker.report(err)
 		}
-		if timedOut(c.cmds[len(c.cmds)-1].Err()) {
+		switch {
+		case timedOut(c.cmds[len(c.cmds)-1].Err()):
 			c.err = s.overrun
+		case c.record != nil:
+			c.err = ordered(c.record.sent, c.cmds...)
 		}
 		c.done <- struct{}{}
 	}
@@ -233,8 +240,9 @@ func (s *Store) recordIn(b *batch, shard int) *sharedRecord {
 	r := b.records[shard]
 	if r == nil {
 		r = &sharedRecord{cmd: redis.NewStringCmd(context.Background(), "get", s.space.shards[shard].record)}
+		r.sent = s.follow([]redis.Cmder{r.cmd})[0]
 		b.records[shard] = r
-		b.cmds = append(b.cmds, r.cmd)
+		b.cmds = append(b.cmds, r.sent)
 	}
 	return r
 }

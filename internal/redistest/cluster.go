@@ -41,9 +41,14 @@ func StartCluster(t testing.TB) *Cluster {
 	return c
 }
 
-// Client returns a client of the cluster that is closed with the test.
-func (c *Cluster) Client(t testing.TB) *redis.ClusterClient {
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: append(addrs(c.Masters), addrs(c.Replicas)...)})
+// Client returns a client of the cluster that is closed with the test. change edits
+// its options.
+func (c *Cluster) Client(t testing.TB, change ...func(*redis.ClusterOptions)) *redis.ClusterClient {
+	options := &redis.ClusterOptions{Addrs: append(addrs(c.Masters), addrs(c.Replicas)...)}
+	for _, edit := range change {
+		edit(options)
+	}
+	client := redis.NewClusterClient(options)
 	t.Cleanup(func() { client.Close() })
 	return client
 }

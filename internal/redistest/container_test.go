@@ -26,6 +26,7 @@ func onlyDocker(t *testing.T) {
 	}
 	t.Setenv("PATH", bin)
 	t.Setenv("NEARCACHE_REDIS", "")
+	t.Setenv("NEARCACHE_REDIS_SERVER", "")
 	if _, err := findImage(); err != nil {
 		if os.Getenv("NEARCACHE_REQUIRE_DOCKER") == "1" {
 			t.Fatal(err)

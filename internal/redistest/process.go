@@ -13,6 +13,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// binary returns the path of the server that tests start: redis-server, or what
+// NEARCACHE_REDIS_SERVER names, such as valkey-server or a path. It fails the test if
+// what is named cannot be found: another server would pass for it.
+func binary(t testing.TB) (string, error) {
+	t.Helper()
+	name := os.Getenv("NEARCACHE_REDIS_SERVER")
+	if name == "" {
+		return exec.LookPath("redis-server")
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("NEARCACHE_REDIS_SERVER: %v", err)
+	}
+	return path, nil
+}
+
 // process is a redis-server that a test may harm.
 type process struct {
 	args []string
@@ -20,10 +36,10 @@ type process struct {
 	gone chan struct{} // closed when cmd has ended
 }
 
-// StartProcess returns a redis-server process of this test, on a free loopback
-// port, without persistence, with args added to its command line. It skips the
-// test, or with NEARCACHE_REQUIRE_REAL=1 fails it, if there is no such binary. The
-// process ends with the test.
+// StartProcess returns a process of this test, on a free loopback port, without
+// persistence, with args added to its command line: redis-server, or the binary that
+// NEARCACHE_REDIS_SERVER names. It skips the test, or with NEARCACHE_REQUIRE_REAL=1
+// fails it, if there is no redis-server. The process ends with the test.
 func StartProcess(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return launch(t, func(port string) []string {
@@ -32,10 +48,10 @@ func StartProcess(t testing.TB, args ...string) *Server {
 	})
 }
 
-// launch starts the redis-server binary with what args returns for a port.
+// launch starts the server binary with what args returns for a port.
 func launch(t testing.TB, args func(port string) []string) *Server {
 	t.Helper()
-	path, err := exec.LookPath("redis-server")
+	path, err := binary(t)
 	if err != nil {
 		noProcess(t)
 	}
@@ -47,7 +63,7 @@ func launch(t testing.TB, args func(port string) []string) *Server {
 			return s
 		}
 	}
-	t.Fatal("redis-server did not start in five tries")
+	t.Fatalf("%s did not start in five tries", path)
 	return nil
 }
 
@@ -77,7 +93,7 @@ func (s *Server) Kill(t testing.TB) {
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	if !s.run(t) {
-		t.Fatalf("redis-server did not start again at %s", s.addr)
+		t.Fatalf("%s did not start again at %s", s.proc.args[0], s.addr)
 	}
 }
 

@@ -3,7 +3,6 @@ package redistest
 
 import (
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -18,7 +17,7 @@ type Server struct {
 }
 
 // Start returns a server, found in this order: NEARCACHE_REDIS (host:port of one
-// that runs), a local redis-server binary on a free port, a container of the image
+// that runs), the binary of [StartProcess] on a free port, a container of the image
 // NEARCACHE_REDIS_IMAGE, by default [DefaultImage] or [LocalImage], and else an
 // embedded miniredis with a line that says so. With NEARCACHE_REQUIRE_REAL=1 the
 // last is a failure. The server ends with the test.
@@ -27,7 +26,7 @@ func Start(t testing.TB) *Server {
 	if addr := os.Getenv("NEARCACHE_REDIS"); addr != "" {
 		return &Server{addr: addr, real: true}
 	}
-	if _, err := exec.LookPath("redis-server"); err == nil {
+	if _, err := binary(t); err == nil {
 		return StartProcess(t)
 	}
 	s, err := startContainer(t)
