@@ -42,3 +42,8 @@ check:
 .PHONY: test-containers
 test-containers:
 	@cd testcontainers && NEARCACHE_REQUIRE_DOCKER=1 go test -race -v ./...
+
+# What a browser makes of it: needs a Chromium.
+.PHONY: test-browser
+test-browser:
+	@cd browsertest && NEARCACHE_REQUIRE_BROWSER=1 go test -race -v ./...

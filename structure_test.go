@@ -211,7 +211,8 @@ func TestEveryHTTPRuleHasATest(t *testing.T) {
 	}
 	var code strings.Builder
 	files, _ := filepath.Glob("httpcache/*_test.go")
-	for _, file := range files {
+	browser, _ := filepath.Glob("browsertest/httpcache*_test.go")
+	for _, file := range append(files, browser...) {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
