@@ -81,6 +81,14 @@ type tick struct {
 // shade is a time in which L1 was not believed.
 type shade struct{ X, Width float64 }
 
+// Middle is where its name stands, if there is room for it.
+func (s shade) Middle() float64 {
+	if s.Width < 100 {
+		return 0
+	}
+	return s.X + s.Width/2
+}
+
 // name is that of an event, beside its mark.
 type name struct {
 	X, Y   float64

@@ -184,7 +184,9 @@ func table(s nearcache.Stats) (rows []fact) {
 				text = "none"
 			}
 		case nearcache.Latency:
-			text = seconds(orNone(x.P50, x.Count)) + ", " + seconds(orNone(x.P99, x.Count)) + ", " + seconds(orNone(x.Max, x.Count))
+			if text = "–"; x.Count > 0 {
+				text = seconds(x.P50.Seconds()) + ", " + seconds(x.P99.Seconds()) + ", " + seconds(x.Max.Seconds())
+			}
 		default:
 			text = fmt.Sprint(x)
 		}

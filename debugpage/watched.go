@@ -26,6 +26,7 @@ type watched struct {
 
 	mu      sync.Mutex
 	cache   Cache // nil: none yet, or none any more
+	given   int   // how many caches there were before
 	stats   nearcache.Stats
 	looked  time.Time // when stats were taken
 	samples []sample  // oldest first
@@ -67,12 +68,14 @@ func (w *watched) hooks() nearcache.Hooks {
 }
 
 func (w *watched) watch(c Cache) {
+	var s nearcache.Stats
+	if c != nil {
+		s = c.Stats()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.cache, w.stats, w.samples, w.looked = c, nearcache.Stats{}, nil, time.Now()
-	if c != nil {
-		w.stats = c.Stats()
-	}
+	w.cache, w.stats, w.looked, w.samples = c, s, time.Now(), nil
+	w.given++
 }
 
 func (w *watched) ended(_ context.Context, op *nearcache.Operation) {
@@ -90,27 +93,34 @@ func (w *watched) announced(a nearcache.Announcement) {
 	}
 }
 
-// sample looks at the cache.
+// sample looks at the cache: without the lock, which hooks wait for that may hold others
+// that Stats waits for.
 func (w *watched) sample(now time.Time) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.cache == nil {
+	c, given := w.cache, w.given
+	w.mu.Unlock()
+	if c == nil {
 		return
 	}
-	old, since := w.stats, math.NaN()
+	s := c.Stats()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if given != w.given { // another one was given meanwhile
+		return
+	}
+	since := math.NaN()
 	if n := len(w.samples); n > 0 {
 		since = now.Sub(w.samples[n-1].at).Seconds()
-	}
-	w.stats, w.looked = w.cache.Stats(), now
-	if w.taken++; w.taken%decayEvery == 0 && w.keys != nil {
-		w.keys.halve()
 	}
 	if len(w.samples) == maxSamples {
 		copy(w.samples, w.samples[1:])
 		w.samples = w.samples[:maxSamples-1]
 	}
-	w.samples = append(w.samples, w.compare(old, w.stats, now, since))
-	w.marks = 0
+	w.samples = append(w.samples, w.compare(w.stats, s, now, since))
+	w.stats, w.looked, w.marks = s, now, 0
+	if w.taken++; w.taken%decayEvery == 0 && w.keys != nil {
+		w.keys.halve()
+	}
 }
 
 // compare makes a sample of two snapshots. Of the first there is no rate.

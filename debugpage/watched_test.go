@@ -65,6 +65,56 @@ func TestSamples(t *testing.T) {
 	})
 }
 
+// loud tells of an event whenever it is asked, as a cache may do that holds a lock.
+type loud struct {
+	fake
+	hooks nearcache.Hooks
+}
+
+func (l *loud) Stats() nearcache.Stats {
+	told := make(chan struct{})
+	go func() {
+		l.hooks.Event(nearcache.Event{Kind: "gap"})
+		close(told)
+	}()
+	<-told
+	return l.fake.Stats()
+}
+
+// TestHooksDoNotWaitForStats: else a hook that is called with a lock of the cache held,
+// and Stats, which wants it, would wait for each other.
+func TestHooksDoNotWaitForStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{})
+		defer p.Close()
+		p.Watch("a", &loud{hooks: p.Hooks("a")})
+		time.Sleep(3 * time.Second)
+		if n := len(kept(p.named("a"))); n < 2 {
+			t.Errorf("%d samples", n)
+		}
+	})
+}
+
+// TestReplaced: another cache under a name begins anew.
+func TestReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{})
+		defer p.Close()
+		p.Watch("a", &fake{stats: nearcache.Stats{L1Hits: 1 << 50}})
+		time.Sleep(3500 * time.Millisecond)
+		p.Watch("a", &fake{stats: nearcache.Stats{L1Hits: 1}})
+		time.Sleep(2 * time.Second)
+		for _, s := range kept(p.named("a")) {
+			if s.reads != 0 && !math.IsNaN(s.reads) {
+				t.Errorf("%v reads a second", s.reads)
+			}
+		}
+		if n := len(p.all()); n != 1 {
+			t.Errorf("%d caches", n)
+		}
+	})
+}
+
 // TestBounds: what is kept does not grow.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
