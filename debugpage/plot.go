@@ -25,8 +25,8 @@ type series struct {
 	of   func(*sample) float64
 }
 
-// current is the plot in which the events are named.
-var current = chart{"proof", "Is it current?", "How long ago this instance was last proven to know every change. Beyond the bound L1 is not believed, and reads go past it.",
+// proof is the plot in which the events are named.
+var proof = chart{"proof", "Is it current?", "How long ago this instance was last proven to know every change. Beyond the bound L1 is not believed, and reads go past it.",
 	seconds, false, 0.1, false, []series{{"proof", func(s *sample) float64 { return s.proof }}}}
 
 var charts = []chart{
@@ -135,7 +135,7 @@ func (c *chart) draw(id, class string, s size, samples []sample, now time.Time) 
 		a.from = samples[0].at
 	}
 	bound := math.NaN()
-	if c.ID == current.ID && len(samples) > 0 && samples[len(samples)-1].bound > 0 {
+	if c.ID == proof.ID && len(samples) > 0 && samples[len(samples)-1].bound > 0 {
 		bound = samples[len(samples)-1].bound
 	}
 	c.scale(&a, samples, bound)
@@ -369,7 +369,7 @@ func (c *chart) describe(samples []sample, now time.Time) string {
 		}
 		fmt.Fprintf(&b, "%s: now %s, lowest %s, highest %s. ", l.name, c.write(last(samples, l.of)), c.write(low), c.write(high))
 	}
-	if c.ID == current.ID {
+	if c.ID == proof.ID {
 		for i := range samples {
 			for k, kind := range kinds {
 				if samples[i].marks&(1<<k) != 0 {

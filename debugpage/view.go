@@ -58,7 +58,7 @@ const maxLink = 1024
 
 func (p *Page) view(c *watched, now time.Time) *view {
 	v := &view{ShowKeys: p.cfg.ShowKeys, At: now.Format("15:04:05"), Name: c.name, Title: shorten(c.name, 60), Hooked: c.hooked.Load(),
-		Ask: ask{Cache: c.name, AllowInvalidate: p.cfg.AllowInvalidate}, ProofHelp: current.Help}
+		Ask: ask{Cache: c.name, AllowInvalidate: p.cfg.AllowInvalidate}, ProofHelp: proof.Help}
 	for _, w := range p.all() {
 		j := w.verdict(now)
 		v.Tabs = append(v.Tabs, tab{w.name, shorten(w.name, 60), j.Headline, j.Level, j.Symbol(), w == c})
@@ -78,7 +78,7 @@ func (w *watched) fill(v *view, now time.Time) {
 		end = samples[n-1].at
 	}
 	v.Facts = facts(stats, samples)
-	v.Proof = []drawing{current.draw("proof-wide", "wide", wide, samples, end), current.draw("proof-narrow", "narrow", narrow, samples, end)}
+	v.Proof = []drawing{proof.draw("proof-wide", "wide", wide, samples, end), proof.draw("proof-narrow", "narrow", narrow, samples, end)}
 	for i := range charts {
 		v.Charts = append(v.Charts, plotted{charts[i].Help, charts[i].draw(charts[i].ID, "small", small, samples, end)})
 	}

@@ -1,6 +1,7 @@
 package debugpage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,9 +59,21 @@ func TestSamples(t *testing.T) {
 		if got != want {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
+		c.change(func(s *nearcache.Stats) { s.L1Hits-- }) // as concurrent reads may make it seem
 		time.Sleep(time.Second)
 		if s := kept(p.named("a"))[2]; s.reads != 0 || !math.IsNaN(s.l1) || !math.IsNaN(s.lagMax) || s.marks != 0 {
 			t.Errorf("a second without reads: %+v", s)
+		}
+		for _, proof := range []struct {
+			age, bound time.Duration
+			known      bool
+		}{{0, 0, false}, {-1, time.Second, false}, {0, time.Second, true}} {
+			c.change(func(s *nearcache.Stats) { s.ProofAge, s.MaxStaleness = proof.age, proof.bound })
+			time.Sleep(time.Second)
+			all := kept(p.named("a"))
+			if s := all[len(all)-1]; math.IsNaN(s.proof) == proof.known {
+				t.Errorf("%+v: proof %v", proof, s.proof)
+			}
 		}
 	})
 }
@@ -113,6 +126,58 @@ func TestReplaced(t *testing.T) {
 			t.Errorf("%d caches", n)
 		}
 	})
+}
+
+// fickle puts another cache in its own place when it is asked for the second time.
+type fickle struct {
+	fake
+	instead func()
+	asked   int
+}
+
+func (f *fickle) Stats() nearcache.Stats {
+	if f.asked++; f.asked == 2 {
+		f.instead()
+	}
+	return nearcache.Stats{L1Hits: 1 << 40}
+}
+
+// TestReplacedMeanwhile: what a cache says that is not there any more is not shown.
+func TestReplacedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{})
+		defer p.Close()
+		p.Watch("a", &fickle{instead: func() { p.Watch("a", new(fake)) }})
+		time.Sleep(1500 * time.Millisecond)
+		if page, n := get(t, p, ""), len(kept(p.named("a"))); n != 0 || strings.Contains(page, grouped(1<<40)) {
+			t.Errorf("%d samples of the old cache", n)
+		}
+	})
+}
+
+// TestLinesBreak where nothing is known, and where nobody looked.
+func TestLinesBreak(t *testing.T) {
+	begin := time.Unix(1_000_000, 0)
+	var samples []sample
+	for _, s := range []struct {
+		second int
+		v      float64
+	}{{0, 1}, {1, 2}, {2, math.NaN()}, {3, 1}, {5, 2}, {20, 3}, {21, 3}} {
+		samples = append(samples, sample{at: begin.Add(time.Duration(s.second) * time.Second), reads: s.v})
+	}
+	d := charts[1].draw("x", "small", small, samples, begin.Add(21*time.Second))
+	var shape []byte
+	for _, c := range []byte(d.Lines[0].Path) {
+		if c == 'M' || c == 'L' {
+			shape = append(shape, c)
+		}
+	}
+	if string(shape) != "MLMLML" {
+		t.Errorf("%s: %s", shape, d.Lines[0].Path)
+	}
+	if want := "reads: now 3, lowest 1, highest 3."; d.Text != want {
+		t.Errorf("%q, want %q", d.Text, want)
+	}
 }
 
 // TestBounds: what is kept does not grow.
@@ -198,6 +263,7 @@ func TestVerdicts(t *testing.T) {
 // many others there are.
 func TestTopKeys(t *testing.T) {
 	var k topKeys
+	exact := make(map[string]uint64)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range 200_000 {
 		key := fmt.Sprint("cold", rng.IntN(50_000))
@@ -205,6 +271,16 @@ func TestTopKeys(t *testing.T) {
 			key = fmt.Sprint("hot", n/10) // each a tenth
 		}
 		k.add(key, i%2 == 0)
+		exact[key]++
+	}
+	sum := uint64(0)
+	for _, c := range k.counts {
+		if sum += c.n; exact[c.key] > c.n || exact[c.key] < c.n-c.over {
+			t.Errorf("%s was read %d times, counted %d to %d", c.key, exact[c.key], c.n-c.over, c.n)
+		}
+	}
+	if sum != k.total {
+		t.Errorf("the counters have %d of %d reads", sum, k.total)
 	}
 	top := k.top()
 	if len(k.counts) != counters || len(top) < 2 || top[0].key[:3] != "hot" || top[1].key[:3] != "hot" {
@@ -283,5 +359,32 @@ func TestFormats(t *testing.T) {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// TestHooksAllocateNothing at a hit in L1, sampled or not.
+func TestHooksAllocateNothing(t *testing.T) {
+	p := opened(t, Config{ShowKeys: true})
+	c, err := nearcache.New(nearcache.Config[int]{
+		Load: func(context.Context, string) (int, error) { return 42, nil }, Hooks: p.Hooks("a"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	p.Watch("a", c)
+	get := func() {
+		if _, err := c.Get(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for c.Stats().L1Hits == 0 {
+		get()
+	}
+	if n := testing.AllocsPerRun(50_000, get); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if len(p.named("a").keys.top()) == 0 {
+		t.Error("no hit was sampled")
 	}
 }
