@@ -24,11 +24,12 @@ type Stats struct {
 	FailedChanges uint64 // Sets and Invalidates that returned an error
 	Pending       int64  // keys whose change has not reached Redis yet; a shard's overflow counts as one
 
-	Lag       Latency       // from the minting of other instances' and own changes to their application here
-	ProofAge  time.Duration // since L1 was last proven current; negative: not proven, 0 without Redis
-	Gaps      uint64        // announcements that showed that one before them is missing
-	Replays   uint64        // times that the log was read to make up for it
-	Distrusts uint64        // times that the log could not, and a shard of L1 was given up
+	Lag          Latency       // from the minting of other instances' and own changes to their application here
+	ProofAge     time.Duration // since L1 was last proven current; negative: not proven, 0 without Redis
+	MaxStaleness time.Duration // the bound of Config, within which L1 must be proven; 0 without Redis
+	Gaps         uint64        // announcements that showed that one before them is missing
+	Replays      uint64        // times that the log was read to make up for it
+	Distrusts    uint64        // times that the log could not, and a shard of L1 was given up
 
 	TrackedWrites uint64 // with Config.Tracking: values that were found to be others than this instance had last seen
 	TrackingGaps  uint64 // times that such may have been missed, and L1 was given up; the first is when it begins
@@ -53,6 +54,9 @@ type Latency struct {
 func (c *Cache[V]) Stats() Stats {
 	s := stats(c.tiers.Stats())
 	s.Refreshes, s.StaleServed = c.refreshes.Load(), c.staleServed.Load()
+	if c.cfg.Redis != nil {
+		s.MaxStaleness = c.cfg.MaxStaleness
+	}
 	return s
 }
 

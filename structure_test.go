@@ -29,6 +29,7 @@ func TestImportsPointDownward(t *testing.T) {
 		"memoize":        {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"}, // by the door only: see below
 		// A test package from outside, as net/http/httptest is: it may use the door.
 		"httpcache":         {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
+		"debugpage":         {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
 		"tiered/tieredtest": {"", "codec", "invalidation", "l1", "l2", "tiered", "internal/guard"},
 	}
 	for name, want := range allowed {
@@ -154,7 +155,7 @@ func TestSnippetsCompile(t *testing.T) {
 	}
 	var examples string
 	for _, file := range []string{
-		"example_test.go", "memoize/example_test.go", "httpcache/example_test.go", "codec/s2/example_test.go",
+		"example_test.go", "memoize/example_test.go", "httpcache/example_test.go", "codec/s2/example_test.go", "debugpage/example_test.go",
 	} {
 		examples += lines(file)
 	}

@@ -64,6 +64,8 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr io.Writer)
 		return failed
 	}
 	defer s.close()
+	screen.done()
+	fmt.Fprintf(stdout, "Watch it at http://%s%s\n", s.addresses[0], pagePath)
 	screen.progress("starting")
 	s.trade(ctx, screen)
 	s.settle()

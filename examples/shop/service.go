@@ -22,7 +22,7 @@ type service struct {
 
 // newService returns an instance with a cache of its own. Instances whose caches have
 // the same name on the same Redis keep each other coherent. The caller closes it.
-func newService(name string, maxStaleness, redisTimeout time.Duration, rdb redis.UniversalClient, store *store) (*service, error) {
+func newService(name string, maxStaleness, redisTimeout time.Duration, rdb redis.UniversalClient, store *store, hooks nearcache.Hooks) (*service, error) {
 	cache, err := nearcache.New(nearcache.Config[product]{
 		Name:  name,
 		Redis: rdb,
@@ -36,6 +36,7 @@ func newService(name string, maxStaleness, redisTimeout time.Duration, rdb redis
 		},
 		MaxStaleness: maxStaleness,
 		RedisTimeout: redisTimeout,
+		Hooks:        hooks,
 	})
 	if err != nil {
 		return nil, err

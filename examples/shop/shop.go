@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/nearcache/nearcache/debugpage"
 	"github.com/nearcache/nearcache/internal/audit"
 	"github.com/redis/go-redis/v9"
 )
@@ -28,6 +29,7 @@ type shop struct {
 	admin     *redis.Client
 	instances []*service
 	addresses []string // of the instances' HTTP APIs
+	page      *debugpage.Page
 	journal   *audit.Journal
 	began     time.Time
 	figures   figures
@@ -60,6 +62,9 @@ func (s *shop) start(ctx context.Context) (err error) {
 	if err := s.openDatabase(ctx); err != nil {
 		return err
 	}
+	// One page shows all instances, as they are one process. The products are no secret.
+	s.page = debugpage.New(debugpage.Config{ShowKeys: true, AllowInvalidate: true})
+	s.onClose(s.page.Close)
 	for range s.options.instances {
 		if err := s.openInstance(); err != nil {
 			return err
@@ -156,16 +161,21 @@ func (s *shop) openDatabase(ctx context.Context) error {
 }
 
 func (s *shop) openInstance() error {
-	instance, err := newService(s.namespace, s.staleness, s.patience, s.client(), s.store)
+	name := fmt.Sprintf("instance %d", len(s.instances)+1)
+	instance, err := newService(s.namespace, s.staleness, s.patience, s.client(), s.store, s.page.Hooks(name))
 	if err != nil {
 		return err
 	}
 	s.onClose(func() { instance.close() })
+	s.page.Watch(name, instance.cache)
+	api := http.NewServeMux()
+	api.Handle("/", instance.handler())
+	api.Handle(pagePath, s.page)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("an address for the HTTP API: %w", err)
 	}
-	server := &http.Server{Handler: instance.handler(), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: api, ReadHeaderTimeout: 5 * time.Second}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -177,6 +187,9 @@ func (s *shop) openInstance() error {
 	s.addresses = append(s.addresses, listener.Addr().String())
 	return nil
 }
+
+// pagePath is where each instance mounts the page.
+const pagePath = "/debug/nearcache/"
 
 // now is the one clock of the journal.
 func (s *shop) now() time.Duration { return time.Since(s.began) }

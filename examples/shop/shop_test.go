@@ -54,7 +54,7 @@ func TestShopKeepsThePromise(t *testing.T) {
 			if code != kept {
 				t.Errorf("exit code %d, %s", code, errs)
 			}
-			expect(t, out, "answered by", "L1", "L2", "loader", "over HTTP", "loads", "price updates",
+			expect(t, out, "Watch it at http://127.0.0.1:", "answered by", "L1", "L2", "loader", "over HTTP", "loads", "price updates",
 				"propagation", "longest staleness", "reads kept the promise.")
 		})
 	}
