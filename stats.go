@@ -24,11 +24,12 @@ type Stats struct {
 	FailedChanges uint64 // Sets and Invalidates that returned an error
 	Pending       int64  // keys whose change has not reached Redis yet; a shard's overflow counts as one
 
-	Lag       Latency       // from the minting of other instances' and own changes to their application here
-	ProofAge  time.Duration // since L1 was last proven current; negative: not proven, 0 without Redis
-	Gaps      uint64        // announcements that showed that one before them is missing
-	Replays   uint64        // times that the log was read to make up for it
-	Distrusts uint64        // times that the log could not, and a shard of L1 was given up
+	Lag          Latency       // from the minting of other instances' and own changes to their application here
+	ProofAge     time.Duration // since L1 was last proven current; negative: not proven, 0 without Redis
+	MaxStaleness time.Duration // that of the Config: L1 serves what is proven within it, or younger
+	Gaps         uint64        // announcements that showed that one before them is missing
+	Replays      uint64        // times that the log was read to make up for it
+	Distrusts    uint64        // times that the log could not, and a shard of L1 was given up
 
 	TrackedWrites uint64 // with Config.Tracking: values that were found to be others than this instance had last seen
 	TrackingGaps  uint64 // times that such may have been missed, and L1 was given up; the first is when it begins
@@ -52,7 +53,7 @@ type Latency struct {
 // Stats returns a snapshot. It takes microseconds; do not call it per request.
 func (c *Cache[V]) Stats() Stats {
 	s := stats(c.tiers.Stats())
-	s.Refreshes, s.StaleServed = c.refreshes.Load(), c.staleServed.Load()
+	s.Refreshes, s.StaleServed, s.MaxStaleness = c.refreshes.Load(), c.staleServed.Load(), c.cfg.MaxStaleness
 	return s
 }
 
