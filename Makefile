@@ -37,9 +37,11 @@ spec:
 bench:
 	@go run -C bench . $(BENCH)
 
-# A hit against a bare Ristretto's Get, in one run: fails where it has become slow.
+# A hit against a bare Ristretto's Get, and with metrics and traces against one without,
+# each in one run: fails where it has become slow.
 bench-guard:
 	@go test -C bench -run '^$$' -bench Guard -benchtime 1x .
+	@go test -C bench/observed -run '^$$' -bench Guard -benchtime 1x .
 
 # Formatting, vet and staticcheck.
 check:

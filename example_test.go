@@ -314,3 +314,40 @@ func ExampleConfig_clone() {
 	fmt.Println(basket)
 	// Output: [tea]
 }
+
+func ExampleHooks() {
+	page := func(what string, err error) { fmt.Println(what, err) }
+	hooks := nearcache.Hooks{
+		Event: func(e nearcache.Event) {
+			if e.Kind == "disagreement" {
+				page("two versions of the service disagree", e.Err)
+			}
+		},
+		End: func(ctx context.Context, op *nearcache.Operation) {
+			if op.Kind == "load" && op.Took > time.Second {
+				slog.WarnContext(ctx, "slow load", "key", op.Keys, "took", op.Took, "result", op.Result)
+			}
+		},
+	}
+	counted := nearcache.Hooks{End: func(_ context.Context, op *nearcache.Operation) { fmt.Println(op.Kind, op.Result) }}
+	users, _ := nearcache.New(nearcache.Config[User]{Load: database{"42": "Ada"}.User, Hooks: nearcache.Tee(hooks, counted)})
+	defer users.Close()
+	_, _ = users.Get(context.Background(), "42")
+	_, _ = users.Get(context.Background(), "43")
+	// Output:
+	// load ok
+	// get ok
+	// load not found
+	// get not found
+}
+
+func ExampleCache_Explain() {
+	users, _ := nearcache.New(nearcache.Config[User]{Load: database{"42": "Ada"}.User})
+	defer users.Close()
+	ctx := context.Background()
+
+	x, err := users.Explain(ctx, "42")
+	fmt.Println(x.Next, err)
+	// Output:
+	// load: there is no Redis <nil>
+}

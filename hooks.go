@@ -2,6 +2,7 @@ package nearcache
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -48,6 +49,11 @@ type Operation struct {
 	Stale  bool          // of what it answers, some was stale
 	Err    error         // as the call returns it
 	Took   time.Duration // from start to end
+
+	// Result is the outcome in a word, for metrics: "ok", "stale" for a read that was
+	// answered something stale, "not found" and "not modified" as a loader said, "miss"
+	// without one, "timeout" of a load, "canceled" if the context ended, else "error".
+	Result string
 }
 
 const (
@@ -160,7 +166,29 @@ func (r running) end(info Info, err error) {
 		return
 	}
 	r.op.Source, r.op.Stale, r.op.Err, r.op.Took = info.Source, info.Stale, err, time.Since(r.began)
+	r.op.Result = r.result(info.Stale, err)
 	r.hooks.End(r.ctx, r.op)
+}
+
+// result asks the context what is a loader's own deadline, and what its callers'.
+func (r running) result(stale bool, err error) string {
+	switch {
+	case err == nil && stale:
+		return "stale"
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrNotFound):
+		return "not found"
+	case errors.Is(err, ErrNotModified):
+		return "not modified"
+	case errors.Is(err, ErrMiss):
+		return "miss"
+	case errors.Is(err, ErrLoadTimeout):
+		return "timeout"
+	case errors.Is(err, context.Cause(r.ctx)):
+		return "canceled"
+	}
+	return "error"
 }
 
 var announcedKinds = map[string]string{l2.OpInvalidate: opInvalidate, l2.OpSet: opSet, l2.OpExpire: opExpire,

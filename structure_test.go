@@ -156,6 +156,7 @@ func TestSnippetsCompile(t *testing.T) {
 	var examples string
 	for _, file := range []string{
 		"example_test.go", "memoize/example_test.go", "httpcache/example_test.go", "codec/s2/example_test.go", "debugpage/example_test.go",
+		"otelnearcache/example_test.go", "promnearcache/example_test.go",
 	} {
 		examples += lines(file)
 	}
@@ -200,6 +201,34 @@ func TestEveryFailureHasATest(t *testing.T) {
 	for _, name := range written {
 		if !slices.Contains(named, name) {
 			t.Errorf("%s is missing in the table", name)
+		}
+	}
+}
+
+// TestEveryEventIsExplained: the guide says of each what it means, at the level of its line.
+func TestEveryEventIsExplained(t *testing.T) {
+	read := func(name string) string {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	code, guide, hooks := read("tiered/events.go"), read("docs/observability.md"), read("hooks.go")
+	events := regexp.MustCompile(`(Event\w+) += "(.*)"`).FindAllStringSubmatch(code, -1)
+	if len(events) == 0 {
+		t.Fatal("there are no events")
+	}
+	for _, event := range events {
+		level := regexp.MustCompile(event[1] + `: +\{slog\.Level(\w+),`).FindStringSubmatch(code)
+		if level == nil {
+			t.Fatalf("%s is never logged", event[1])
+		}
+		if row := "\n| `" + event[2] + "` | " + strings.ToLower(level[1]) + " | "; !strings.Contains(guide, row) {
+			t.Errorf("docs/observability.md has no row that begins with %s", strings.TrimSpace(row))
+		}
+		if !strings.Contains(hooks, `"`+event[2]+`"`) {
+			t.Errorf("hooks.go does not tell of %q", event[2])
 		}
 	}
 }

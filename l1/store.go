@@ -56,6 +56,17 @@ func (e *Entry[V]) settle() {
 	}
 }
 
+// DueAt is from when on there is more to do for a hit than to answer it.
+func (e *Entry[V]) DueAt() Instant {
+	switch {
+	case e.Attend != Never || e.Rare == nil:
+		return e.Attend
+	case e.Rare.attend != 0:
+		return e.Rare.attend
+	}
+	return e.Expires
+}
+
 // Gone is when the entry is of no more use.
 func (e *Entry[V]) Gone() Instant {
 	return e.Expires.Add(time.Duration(e.Keep) * time.Millisecond)
@@ -204,20 +215,11 @@ func (e *Entry[V]) sight(hash uint64, bound time.Duration) Sight {
 	case now < e.Attend:
 		return Plain
 	}
-	attend := e.Attend
-	if e.Rare != nil {
-		if !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags) {
-			return Miss
-		}
-		if attend == Never {
-			attend = e.Rare.attend
-			if attend == 0 {
-				attend = e.Expires
-			}
-		}
+	if e.Rare != nil && !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags) {
+		return Miss
 	}
 	switch {
-	case now < attend:
+	case now < e.DueAt():
 		return Hit
 	case now < e.Expires:
 		return Due

@@ -83,7 +83,7 @@ func (t *Tiers[V]) explainL1(key string, hash uint64, bound time.Duration) Copy 
 		}
 	}
 	c.Refused = e.Refusal(hash, now, bound)
-	if c.Refused == "" && e.Attend <= now && now < e.Expires && (e.Rare == nil || e.Rare.Err == nil) {
+	if c.Refused == "" && e.DueAt() <= now && now < e.Expires && (e.Rare == nil || e.Rare.Err == nil) {
 		c.Due = "the next read has it loaded again behind its back"
 	}
 	return c

@@ -12,6 +12,8 @@ type counters struct {
 	sets, invalidations, failedChanges                          atomic.Uint64
 	refusedFills, refusedValues, distrusts, epochs, redisErrors atomic.Uint64
 	tracked, untracked                                          atomic.Uint64
+
+	hits atomic.Uint64 // the most that were told of
 }
 
 // Stats is a snapshot of what the tiers did since they were opened.
@@ -45,7 +47,7 @@ func (t *Tiers[V]) Stats() Stats {
 		s.Mutations = t.watch.found.Load()
 	}
 	missed := s.L1Misses + c.relooks.Load()
-	s.L1Hits = max(t.l1.Lookups(), missed) - missed
+	s.L1Hits = c.hitsAtLeast(max(t.l1.Lookups(), missed) - missed)
 	if t.bus == nil {
 		return s
 	}
@@ -59,6 +61,21 @@ func (t *Tiers[V]) Stats() Stats {
 		s.ProofAge = max(s.ProofAge, age)
 	}
 	return s
+}
+
+// hitsAtLeast keeps hits from going down. A read that misses is counted as a lookup, and
+// a moment later as a miss: between the two it passes for a hit. A counter that goes down
+// by one is taken for one that began again, and the rate that is made of it for millions.
+func (c *counters) hitsAtLeast(hits uint64) uint64 {
+	for {
+		told := c.hits.Load()
+		if hits <= told {
+			return told
+		}
+		if c.hits.CompareAndSwap(told, hits) {
+			return hits
+		}
+	}
 }
 
 // Latency counts durations in buckets, eight to each power of two, so that a
