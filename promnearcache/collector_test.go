@@ -127,7 +127,9 @@ func TestKeysStayInside(t *testing.T) {
 // collector is closed.
 func TestStatisticsAreRead(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	users, collector := observed(t, registry, "users", nearcache.Config[string]{Load: value})
+	users, collector := observed(t, registry, "users", nearcache.Config[string]{
+		Name: "users", Redis: redistest.Start(t).Client(t), Load: value,
+	})
 	orders, _ := observed(t, registry, "orders", nearcache.Config[string]{Load: value})
 	for _, get := range []struct {
 		cache *nearcache.Cache[string]
@@ -140,7 +142,7 @@ func TestStatisticsAreRead(t *testing.T) {
 	if got := series(t, registry, "nearcache_loads_total"); got["users"] != 1 || got["orders"] != 2 {
 		t.Errorf("loads %v", got)
 	}
-	if got := series(t, registry, "nearcache_max_staleness_seconds"); got["users"] != 2 {
+	if got := series(t, registry, "nearcache_max_staleness_seconds"); got["users"] != 2 || got["orders"] != 0 {
 		t.Errorf("bound %v", got)
 	}
 	collector.Close()
