@@ -21,7 +21,6 @@ import (
 type diary struct {
 	mu    sync.Mutex
 	lines []string
-	depth map[string]context.Context
 }
 
 type parent struct{}
