@@ -85,7 +85,7 @@ func (s *Store) readMany(ctx context.Context, l *lane, groups []*Group) error {
 // take fills in what the first of cmds were answered, and returns the rest of them.
 func (g *Group) take(cmds []redis.Cmder) ([]redis.Cmder, error) {
 	if raw, err := cmds[0].(*redis.StringCmd).Result(); err == nil {
-		g.Record, g.Known = parseRecord(raw)
+		g.Record, g.Known = ParseRecord(raw)
 	} else if !answered(err) {
 		return nil, err
 	}
