@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// dialer reaches an address as options say, TLS included.
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// deployment is a Redis as URLs name it. Its options hold passwords: print only place.
+type deployment struct {
+	kind     string // "server", "cluster" or "sentinel"
+	addrs    []string
+	tls      *tls.Config
+	server   *redis.Options
+	cluster  *redis.ClusterOptions
+	failover *redis.FailoverOptions
+
+	client redis.UniversalClient // once connected
+}
+
+const (
+	oneServer   = "server"
+	clustered   = "cluster"
+	sentinelled = "sentinel"
+)
+
+// place is what messages call the deployment.
+func (d *deployment) place() string {
+	switch list := strings.Join(d.addrs, ", "); d.kind {
+	case clustered:
+		return "the cluster at " + list
+	case sentinelled:
+		return fmt.Sprintf("%q of the sentinels at %s", d.failover.MasterName, list)
+	default:
+		return list
+	}
+}
+
+// parseDeployment reads the URL of a deployment; more of them name further nodes.
+func parseDeployment(urls []string) (*deployment, error) {
+	u, kind, err := parseURL(urls[0])
+	if err != nil {
+		return nil, err
+	}
+	q := u.Query()
+	for _, more := range urls[1:] {
+		node, _, err := parseURL(more)
+		if err != nil {
+			return nil, err
+		}
+		q.Add("addr", net.JoinHostPort(node.Hostname(), or(node.Port(), "6379")))
+	}
+	switch {
+	case kind == sentinelled || q.Has("master_name"):
+		kind = sentinelled
+		moveMaster(u, q)
+	case kind == clustered || q.Has("addr"):
+		kind = clustered
+	default:
+		kind = oneServer
+	}
+	u.RawQuery = q.Encode()
+	d := &deployment{kind: kind}
+	if err := d.parse(u); err != nil {
+		return nil, fmt.Errorf("the URL of Redis, %s: %w", u.Redacted(), withoutSecrets(err, u))
+	}
+	return d, nil
+}
+
+// parseURL splits a URL from what its scheme says of the kind of deployment.
+func parseURL(text string) (u *url.URL, kind string, err error) {
+	if !strings.Contains(text, "://") {
+		text = "redis://" + text
+	}
+	u, err = url.Parse(text)
+	if err != nil {
+		// The error repeats the URL, which may hold a password.
+		return nil, "", errors.New("the URL of Redis cannot be parsed (a password with special characters needs %-encoding); " +
+			"it looks like redis://USER:PASSWORD@HOST:PORT/DB")
+	}
+	u.Scheme, kind, _ = strings.Cut(u.Scheme, "+")
+	if kind != "" && kind != clustered && kind != sentinelled {
+		return nil, "", fmt.Errorf("the URL of Redis begins with %s+%s://, must be redis, rediss, unix, or one of the first two "+
+			"with +cluster or +sentinel", u.Scheme, kind)
+	}
+	return u, kind, nil
+}
+
+// moveMaster takes the name of the master from the path, where go-redis expects it
+// among the parameters: /MASTER or /MASTER/DB.
+func moveMaster(u *url.URL, q url.Values) {
+	if q.Has("master_name") {
+		return
+	}
+	name, db, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	q.Set("master_name", name)
+	u.Path = ""
+	if db != "" {
+		u.Path = "/" + db
+	}
+}
+
+func (d *deployment) parse(u *url.URL) (err error) {
+	switch d.kind {
+	case sentinelled:
+		if d.failover, err = redis.ParseFailoverURL(u.String()); err != nil {
+			return err
+		}
+		d.addrs, d.tls = d.failover.SentinelAddrs, d.failover.TLSConfig
+		if d.failover.MasterName == "" {
+			return errors.New("it names no master: redis+sentinel://HOST:PORT/MASTER")
+		}
+		if o := d.failover; o.ReplicaOnly || o.RouteByLatency || o.RouteRandomly {
+			return errReplicas
+		}
+	case clustered:
+		if d.cluster, err = redis.ParseClusterURL(u.String()); err != nil {
+			return err
+		}
+		d.addrs, d.tls = d.cluster.Addrs, d.cluster.TLSConfig
+		if o := d.cluster; o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
+			return errReplicas
+		}
+	default:
+		if d.server, err = redis.ParseURL(u.String()); err != nil {
+			return err
+		}
+		d.addrs, d.tls = []string{d.server.Addr}, d.server.TLSConfig
+	}
+	return nil
+}
+
+var errReplicas = errors.New("it asks for reads from replicas, which lag behind what is announced: leave out read_only, " +
+	"replica_only, route_by_latency and route_randomly")
+
+// withoutSecrets hides what an error repeats of a URL.
+func withoutSecrets(err error, u *url.URL) error {
+	text := err.Error()
+	secrets := []string{u.String(), u.Query().Get("password")}
+	if password, ok := u.User.Password(); ok {
+		secrets = append(secrets, password)
+	}
+	for _, secret := range secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "xxxxx")
+		}
+	}
+	return errors.New(text)
+}
+
+// open returns another client of the deployment, which reaches servers by dial; nil
+// stands for the ordinary way. Timeouts that the URL does not set are short: a person
+// waits.
+func (d *deployment) open(dial dialer) redis.UniversalClient {
+	switch d.kind {
+	case sentinelled:
+		o := *d.failover
+		o.DialTimeout, o.ReadTimeout, o.DialerRetries = or(o.DialTimeout, patience), or(o.ReadTimeout, patience), or(o.DialerRetries, 1)
+		o.ContextTimeoutEnabled, o.Dialer = true, dial
+		return redis.NewFailoverClient(&o)
+	case clustered:
+		o := *d.cluster
+		o.DialTimeout, o.ReadTimeout, o.DialerRetries = or(o.DialTimeout, patience), or(o.ReadTimeout, patience), or(o.DialerRetries, 1)
+		o.ContextTimeoutEnabled, o.Dialer = true, dial
+		return redis.NewClusterClient(&o)
+	default:
+		o := *d.server
+		o.DialTimeout, o.ReadTimeout, o.DialerRetries = or(o.DialTimeout, patience), or(o.ReadTimeout, patience), or(o.DialerRetries, 1)
+		o.MaxRetries, o.ContextTimeoutEnabled, o.Dialer = or(o.MaxRetries, 1), true, dial
+		return redis.NewClient(&o)
+	}
+}
+
+// direct dials as the clients themselves do.
+func (d *deployment) direct(ctx context.Context, network, addr string) (net.Conn, error) {
+	plain := &net.Dialer{Timeout: patience}
+	if d.tls == nil {
+		return plain.DialContext(ctx, network, addr)
+	}
+	return (&tls.Dialer{NetDialer: plain, Config: d.tls}).DialContext(ctx, network, addr)
+}
+
+// connect opens the client and says hello.
+func (d *deployment) connect(ctx context.Context) error {
+	d.client = d.open(nil)
+	ctx, cancel := context.WithTimeout(ctx, patience+time.Second)
+	defer cancel()
+	if err := d.client.Ping(ctx).Err(); err != nil {
+		d.client.Close()
+		return fmt.Errorf("cannot reach Redis, %s: %w%s", d.place(), err, advice(d, err))
+	}
+	return nil
+}
+
+// advice is what to try after an error, on a line of its own.
+func advice(d *deployment, err error) string {
+	text := err.Error()
+	has := func(parts ...string) bool {
+		for _, part := range parts {
+			if strings.Contains(text, part) {
+				return true
+			}
+		}
+		return false
+	}
+	var unknown x509.UnknownAuthorityError
+	var timeout net.Error
+	say := func(s string) string { return "\n  try: " + s }
+	switch {
+	case errors.As(err, &unknown):
+		return say("SSL_CERT_FILE=ca.pem, if the server's certificate is signed by your own authority")
+	case has("first record does not look like a TLS handshake"):
+		return say("redis:// in place of rediss://: the server does not speak TLS there")
+	case has("NOAUTH"):
+		return say("a URL with a password, redis://:PASSWORD@HOST, or with an ACL user, redis://USER:PASSWORD@HOST")
+	case has("WRONGPASS"):
+		return say("another user or password; characters such as @ : / # in one need %-encoding")
+	case has("NOPERM"):
+		return say("an ACL user that may run PING, or: ACL SETUSER <user> +@connection")
+	case has("all sentinels"):
+		return say("other addresses: no sentinel answered there, or none of them knows this master")
+	case d.kind == clustered && has("cluster support disabled"):
+		return say("redis:// in place of redis+cluster://: the server is not part of a cluster")
+	case has("connection refused"):
+		return say("another host or port, or to start the server: nobody listens there")
+	case has("no such host"):
+		return say("another host: this name does not resolve")
+	case has("EOF", "reset by peer"):
+		return say("rediss:// if the server wants TLS; it hung up without a word")
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return say("another host, or to open the firewall: nothing answered; a server that wants TLS (rediss://) is silent too")
+	}
+	return ""
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
