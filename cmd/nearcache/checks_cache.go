@@ -85,7 +85,7 @@ func checkLog(x *exam) (found []finding) {
 			continue
 		}
 		// The record was read first: a log that ends before it lacks what it should hold.
-		if s.Log.Last < s.Record.Seq && found == nil {
+		if s.Log.Last < s.Record.Seq && found == nil && !s.Log.denied() {
 			seen := fmt.Sprintf("the log of shard %d ends %s before the record", i, short(time.Duration(s.Record.Seq-s.Log.Last)*time.Microsecond))
 			if s.Log.Err != nil {
 				seen = fmt.Sprintf("shard %d has no log: %v", i, s.Log.Err)
@@ -111,6 +111,9 @@ func checkLog(x *exam) (found []finding) {
 		"invalidate many keys in one call (up to 512 are one change); tags in place of long lists; more Shards, under another Name")...)
 }
 
+// denied reports whether the user may not read the log: permissions are another matter.
+func (l *logState) denied() bool { return l.Err != nil && strings.HasPrefix(l.Err.Error(), "NOPERM") }
+
 // covers is how long an outage the log of a shard makes up for, at the rate of the last
 // moments.
 func (s *shardState) covers(shards int) time.Duration {
@@ -122,6 +125,9 @@ func checkInstances(x *exam) []finding {
 		return nil
 	}
 	alive := len(x.state.instances)
+	if alive == 0 && len(x.state.strangers) > 0 {
+		return nil // they disagree about the shards, which is told there
+	}
 	if alive == 0 {
 		return one(remark, "no instance sends heartbeats", "nobody uses the cache now, or nobody's writes land",
 			"nothing, if none should run; else see the instances' logs")
@@ -139,7 +145,7 @@ func checkInstances(x *exam) []finding {
 // deaf returns a shard that fewer listen to than are alive, or -1.
 func (s *state) deaf() int {
 	for i, n := range s.listeners {
-		if n < int64(len(s.instances)) {
+		if n < int64(len(s.instances)) && !s.untold {
 			return i
 		}
 	}

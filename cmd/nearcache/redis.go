@@ -160,24 +160,25 @@ func withoutSecrets(err error, u *url.URL) error {
 }
 
 // open returns another client of the deployment, which reaches servers by dial; nil
-// stands for the ordinary way. Timeouts that the URL does not set are short: a person
-// waits.
-func (d *deployment) open(dial dialer) redis.UniversalClient {
+// stands for the ordinary way. It waits for answers for as long as the URL says, else
+// for wait.
+func (d *deployment) open(dial dialer, wait time.Duration) redis.UniversalClient {
 	switch d.kind {
 	case sentinelled:
 		o := *d.failover
-		o.DialTimeout, o.ReadTimeout, o.DialerRetries = or(o.DialTimeout, patience), or(o.ReadTimeout, patience), or(o.DialerRetries, 1)
-		o.ContextTimeoutEnabled, o.Dialer = true, dial
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout = or(o.DialTimeout, wait), or(o.ReadTimeout, wait), or(o.WriteTimeout, wait)
+		o.DialerRetries, o.ContextTimeoutEnabled, o.Dialer = or(o.DialerRetries, 1), true, dial
 		return redis.NewFailoverClient(&o)
 	case clustered:
 		o := *d.cluster
-		o.DialTimeout, o.ReadTimeout, o.DialerRetries = or(o.DialTimeout, patience), or(o.ReadTimeout, patience), or(o.DialerRetries, 1)
-		o.ContextTimeoutEnabled, o.Dialer = true, dial
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout = or(o.DialTimeout, wait), or(o.ReadTimeout, wait), or(o.WriteTimeout, wait)
+		o.DialerRetries, o.ContextTimeoutEnabled, o.Dialer = or(o.DialerRetries, 1), true, dial
 		return redis.NewClusterClient(&o)
 	default:
 		o := *d.server
-		o.DialTimeout, o.ReadTimeout, o.DialerRetries = or(o.DialTimeout, patience), or(o.ReadTimeout, patience), or(o.DialerRetries, 1)
-		o.MaxRetries, o.ContextTimeoutEnabled, o.Dialer = or(o.MaxRetries, 1), true, dial
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout = or(o.DialTimeout, wait), or(o.ReadTimeout, wait), or(o.WriteTimeout, wait)
+		o.DialerRetries, o.ContextTimeoutEnabled, o.Dialer = or(o.DialerRetries, 1), true, dial
+		o.MaxRetries = or(o.MaxRetries, 1)
 		return redis.NewClient(&o)
 	}
 }
@@ -193,7 +194,7 @@ func (d *deployment) direct(ctx context.Context, network, addr string) (net.Conn
 
 // connect opens the client and says hello.
 func (d *deployment) connect(ctx context.Context) error {
-	d.client = d.open(nil)
+	d.client = d.open(nil, patience)
 	ctx, cancel := context.WithTimeout(ctx, patience+time.Second)
 	defer cancel()
 	if err := d.client.Ping(ctx).Err(); err != nil {

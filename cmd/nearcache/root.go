@@ -51,7 +51,7 @@ func newRoot(t *terminal) *cobra.Command {
 	root.AddCommand(
 		getCommand(o, t), explainCommand(o, t),
 		invalidateCommand(o, t), expireCommand(o, t), tagCommand(o, t), clearCommand(o, t),
-		watchCommand(o, t), statsCommand(o, t), doctorCommand(o, t),
+		watchCommand(o, t), statsCommand(o, t), doctorCommand(o, t), benchCommand(o, t), chaosCommand(o, t),
 	)
 	return root
 }
