@@ -382,7 +382,7 @@ func (v *verdict) String() string {
 			faults = append(faults, fmt.Sprintf("%s %d", h.name, n))
 		}
 	}
-	row("faults", "%s", strings.Join(faults, ", "))
+	row("faults", "%s", or(strings.Join(faults, ", "), "none, the run was too short"))
 	row("repairs", "%s, %s of the log, %s, %s", count(v.Gaps, "gap"), count(v.Replays, "replay"), count(v.Distrusts, "distrust"), count(v.Epochs, "new epoch"))
 	row("longest staleness", "%s, of %s allowed", short(time.Duration(v.Longest*1e6)), short(time.Duration(v.Bound*1e6)))
 	b.WriteString("\n")

@@ -39,6 +39,7 @@ func TestGet(t *testing.T) {
 	must(t, client.Set(ctx, "{users}:v:leased", "L0123456789abcdef", time.Minute).Err())
 	none := cache(t, client, func(c *nearcache.Config[string]) {
 		c.Load = func(context.Context, string) (string, error) { return "", nearcache.ErrNotFound }
+		c.TTL.Negative = time.Hour
 	})
 	if _, err := none.Get(ctx, "absent"); !errors.Is(err, nearcache.ErrNotFound) {
 		t.Fatal(err)

@@ -71,6 +71,7 @@ func TestDoctorFindsWhatWasPlanted(t *testing.T) {
 		server   []string
 		plant    func(*testing.T, *redistest.Server, *redis.Client)
 		doctor   []string
+		user     string // rule that limits the doctor's user
 		check    string
 		severity string
 		seen     string
@@ -105,19 +106,15 @@ func TestDoctorFindsWhatWasPlanted(t *testing.T) {
 		}, check: "records", severity: problem, seen: "garbage"},
 		{name: "log deleted", plant: func(t *testing.T, _ *redistest.Server, c *redis.Client) { must(t, c.Del(ctx, "{users}:log").Err()) },
 			check: "log", severity: problem, seen: "no log"},
-		{name: "log too short", plant: storm, check: "log", severity: warning, seen: "at the present rate"},
+		{name: "log too short", plant: storm, doctor: []string{"--max-staleness", "200ms"}, check: "log", severity: warning, seen: "at the present rate"},
 		{name: "scripts disabled", plant: func(t *testing.T, _ *redistest.Server, c *redis.Client) {
 			must(t, c.Do(ctx, "acl", "setuser", "default", "-eval").Err())
 		}, check: "permissions", severity: problem, seen: "EVAL is refused"},
 		{name: "no INFO", plant: func(t *testing.T, _ *redistest.Server, c *redis.Client) {
 			must(t, c.Do(ctx, "acl", "setuser", "default", "-info").Err())
 		}, check: "identity", severity: problem, seen: "INFO is refused"},
-		{name: "channel forbidden", plant: func(t *testing.T, _ *redistest.Server, c *redis.Client) {
-			must(t, c.Do(ctx, "acl", "setuser", "default", "resetchannels").Err())
-		}, check: "permissions", severity: problem, seen: "PUBLISH SUBSCRIBE"},
-		{name: "keys forbidden", plant: func(t *testing.T, _ *redistest.Server, c *redis.Client) {
-			must(t, c.Do(ctx, "acl", "setuser", "default", "resetkeys", "~{users}:[sliv]*").Err())
-		}, check: "permissions", severity: problem, seen: "SET"},
+		{name: "channel forbidden", user: "resetchannels", check: "permissions", severity: problem, seen: "PUBLISH SUBSCRIBE"},
+		{name: "writes forbidden", user: "-@write", check: "permissions", severity: problem, seen: "SET"},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			server := redistest.StartProcess(t, p.server...)
@@ -126,7 +123,12 @@ func TestDoctorFindsWhatWasPlanted(t *testing.T) {
 			if p.plant != nil {
 				p.plant(t, server, client)
 			}
-			o := nc(t, server.Addr(), append([]string{"doctor", "-n", "users", "--json"}, p.doctor...)...)
+			url := server.Addr()
+			if p.user != "" {
+				must(t, client.Do(ctx, "acl", "setuser", "limited", "on", ">pw", "allkeys", "allchannels", "allcommands", p.user).Err())
+				url = "redis://limited:pw@" + url
+			}
+			o := nc(t, url, append([]string{"doctor", "-n", "users", "--json"}, p.doctor...)...)
 			d := parse[diagnosis](t, o)
 			wantOnly(t, &d, p.check, p.severity)
 			wantFound(t, &d, p.check, p.seen)

@@ -159,7 +159,7 @@ func needed(tag, name string) [][]string {
 		{"DEL", value}, {"UNLINK", value}, {"PEXPIRE", value, "1"}, {"SETNX", shardsKey(name), "1"},
 		{"GET", record}, {"SET", record, "x"}, {"SET", tag + ":t:k", "1", "PX", "1"}, {"SET", tag + ":i:k", "1", "PX", "1"},
 		{"PERSIST", log}, {"DEL", log}, {"XADD", log, "1-0", "m", "x"}, {"XRANGE", log, "-", "+"},
-		{"PUBLISH", tag + ":ch", "x"}, {"SUBSCRIBE", tag + ":ch"}, {"PING"}, {"TIME"}, {"INFO"},
+		{"PUBLISH", tag + ":ch", "x"}, {"SUBSCRIBE", tag + ":ch"}, {"PING"}, {"TIME"},
 		{"EVALSHA", "0000000000000000000000000000000000000000", "1", record}, {"EVAL", "return 1", "1", record},
 	}
 }

@@ -73,7 +73,7 @@ func parseDeployment(urls []string) (*deployment, error) {
 	u.RawQuery = q.Encode()
 	d := &deployment{kind: kind}
 	if err := d.parse(u); err != nil {
-		return nil, fmt.Errorf("the URL of Redis, %s: %w", u.Redacted(), withoutSecrets(err, u))
+		return nil, fmt.Errorf("the URL of Redis, %s: %w", bare(u), withoutSecrets(err, u))
 	}
 	return d, nil
 }
@@ -144,6 +144,11 @@ func (d *deployment) parse(u *url.URL) (err error) {
 var errReplicas = errors.New("it asks for reads from replicas, which lag behind what is announced: leave out read_only, " +
 	"replica_only, route_by_latency and route_randomly")
 
+// bare is a URL without what may be secret.
+func bare(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
 // withoutSecrets hides what an error repeats of a URL.
 func withoutSecrets(err error, u *url.URL) error {
 	text := err.Error()
@@ -197,52 +202,69 @@ func (d *deployment) connect(ctx context.Context) error {
 	d.client = d.open(nil, patience)
 	ctx, cancel := context.WithTimeout(ctx, patience+time.Second)
 	defer cancel()
-	if err := d.client.Ping(ctx).Err(); err != nil {
+	// Servers that cannot save or are still loading refuse even that, and answer the rest.
+	if err := d.client.Ping(ctx).Err(); err != nil && !redis.HasErrorPrefix(err, "MISCONF") && !redis.HasErrorPrefix(err, "LOADING") {
 		d.client.Close()
 		return fmt.Errorf("cannot reach Redis, %s: %w%s", d.place(), err, advice(d, err))
 	}
 	return nil
 }
 
-// advice is what to try after an error, on a line of its own.
+// advice is what to try after an error, on lines of its own; or nothing.
 func advice(d *deployment, err error) string {
-	text := err.Error()
-	has := func(parts ...string) bool {
-		for _, part := range parts {
-			if strings.Contains(text, part) {
-				return true
-			}
+	for _, a := range []func(*deployment, error) string{adviceOnWords, adviceOnTLS, adviceOnSilence} {
+		if text := a(d, err); text != "" {
+			return "\n" + strings.TrimRight(wrapped("try: "+text, "  ", 79), "\n")
 		}
-		return false
-	}
-	var unknown x509.UnknownAuthorityError
-	var timeout net.Error
-	say := func(s string) string { return "\n  try: " + s }
-	switch {
-	case errors.As(err, &unknown):
-		return say("SSL_CERT_FILE=ca.pem, if the server's certificate is signed by your own authority")
-	case has("first record does not look like a TLS handshake"):
-		return say("redis:// in place of rediss://: the server does not speak TLS there")
-	case has("NOAUTH"):
-		return say("a URL with a password, redis://:PASSWORD@HOST, or with an ACL user, redis://USER:PASSWORD@HOST")
-	case has("WRONGPASS"):
-		return say("another user or password; characters such as @ : / # in one need %-encoding")
-	case has("NOPERM"):
-		return say("an ACL user that may run PING, or: ACL SETUSER <user> +@connection")
-	case has("all sentinels"):
-		return say("other addresses: no sentinel answered there, or none of them knows this master")
-	case d.kind == clustered && has("cluster support disabled"):
-		return say("redis:// in place of redis+cluster://: the server is not part of a cluster")
-	case has("connection refused"):
-		return say("another host or port, or to start the server: nobody listens there")
-	case has("no such host"):
-		return say("another host: this name does not resolve")
-	case has("EOF", "reset by peer"):
-		return say("rediss:// if the server wants TLS; it hung up without a word")
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return say("another host, or to open the firewall: nothing answered; a server that wants TLS (rediss://) is silent too")
 	}
 	return ""
+}
+
+// adviceOnWords is about what a server said.
+func adviceOnWords(d *deployment, err error) string {
+	for _, a := range []struct {
+		said, try string
+		where     string // kind of deployment, if it matters
+	}{
+		{"NOAUTH", "a URL with a password, redis://:PASSWORD@HOST, or with an ACL user, redis://USER:PASSWORD@HOST", ""},
+		{"WRONGPASS", "another user or password; characters such as @ : / # in one need %-encoding", ""},
+		{"NOPERM", "another ACL user, or more rights for this one: doctor tells which", ""},
+		{"all sentinels", "other addresses: no sentinel answered there, or none of them knows this master", ""},
+		{"cluster support disabled", "redis:// in place of redis+cluster://: the server is not part of a cluster", clustered},
+		{"MOVED", "redis+cluster:// in place of redis://: the server is a node of a cluster", oneServer},
+		{"connection refused", "another host or port, or to start the server: nobody listens there", ""},
+		{"no such host", "another host: this name does not resolve", ""},
+	} {
+		if strings.Contains(err.Error(), a.said) && (a.where == "" || a.where == d.kind) {
+			return a.try
+		}
+	}
+	return ""
+}
+
+func adviceOnTLS(d *deployment, err error) string {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	text := err.Error()
+	switch {
+	case unknown:
+		return "SSL_CERT_FILE=ca.pem, if the server's certificate is signed by your own authority"
+	case strings.Contains(text, "first record does not look like a TLS handshake"):
+		return "redis:// in place of rediss://: the server does not speak TLS there"
+	case d.tls == nil && (strings.Contains(text, "EOF") || strings.Contains(text, "reset by peer")):
+		return "rediss:// in place of redis://, if the server wants TLS: it hung up without a word"
+	}
+	return ""
+}
+
+func adviceOnSilence(d *deployment, err error) string {
+	timeout, ok := errors.AsType[net.Error](err)
+	if (!ok || !timeout.Timeout()) && !errors.Is(err, context.DeadlineExceeded) {
+		return ""
+	}
+	if d.tls != nil {
+		return "another host, or to open the firewall: nothing answered; or redis:// in place of rediss://, if the server does not speak TLS"
+	}
+	return "another host, or to open the firewall: nothing answered"
 }
 
 func or[T comparable](v, otherwise T) T {

@@ -82,7 +82,8 @@ func (d *deployment) summary() string {
 // TestNoPasswordIsPrinted, whatever is wrong with a URL or the server.
 func TestNoPasswordIsPrinted(t *testing.T) {
 	const secret = "s3cr3t"
-	server := redistest.StartProcess(t, "--requirepass", "other")
+	server := redistest.StartProcess(t)
+	must(t, server.Client(t).ConfigSet(context.Background(), "requirepass", "other").Err())
 	for _, url := range []string{
 		"redis://u:" + secret + "@" + server.Addr(),
 		"redis://u:" + secret + "@127.0.0.1:1",

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,17 +25,22 @@ const about = `Looks into, changes and checks the caches of github.com/nearcache
 share a Redis.
 
 Which Redis: --redis, or the variable NEARCACHE_REDIS, or redis://127.0.0.1:6379.
-  host:port
-  redis://USER:PASSWORD@HOST:PORT/DB             rediss:// for TLS
-  redis+cluster://HOST:PORT?addr=HOST2:PORT2     or --redis given several times
-  redis+sentinel://HOST:PORT/MASTER?addr=...     user and password are the sentinels';
-                                                 ?username= and ?password= the master's
-Other parameters are go-redis's, such as read_timeout=1s or skip_verify=true. TLS
-trusts the system's roots; SSL_CERT_FILE names others. Passwords are better kept in
-the variable than in an argument, which others can see.
+  HOST:PORT
+  redis://USER:PASSWORD@HOST:PORT/DB          rediss:// for TLS
+  redis+cluster://HOST:PORT?addr=HOST2:PORT   or --redis several times
+  redis+sentinel://HOST:PORT/MASTER?addr=...  user and password are the
+                                              sentinels'; ?username= and
+                                              ?password= the master's
+Other parameters are go-redis's, such as read_timeout=1s or skip_verify=true.
 
-Exit codes: 0 done; 1 what was asked for is not so (get: no value that readers take;
-doctor: a problem; chaos: a broken promise); 2 the command could not do its work.`
+TLS trusts the system's roots; SSL_CERT_FILE names others. Passwords are better
+kept in the variable than in an argument, which others on the machine can see.
+
+Exit codes:
+  0  done
+  1  what was asked for is not so. get: no value that readers take; doctor: a
+     problem; chaos: a broken promise
+  2  the command could not do its work`
 
 func newRoot(t *terminal) *cobra.Command {
 	o := &options{}
@@ -53,6 +59,10 @@ func newRoot(t *terminal) *cobra.Command {
 		invalidateCommand(o, t), expireCommand(o, t), tagCommand(o, t), clearCommand(o, t),
 		watchCommand(o, t), statsCommand(o, t), doctorCommand(o, t), benchCommand(o, t), chaosCommand(o, t),
 	)
+	for _, c := range root.Commands() {
+		c.Long = paragraphs(c.Long)
+	}
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 79"))
 	return root
 }
 

@@ -85,7 +85,7 @@ func (n *namespace) look(ctx context.Context, key string) (*stored, error) {
 	return s, err
 }
 
-// clock is that of the server which has key.
+// clock is that of the server which has key, or else ours.
 func (n *namespace) clock(ctx context.Context, key string) (time.Time, error) {
 	server, ok := n.client.(*redis.Client)
 	if cluster, is := n.client.(*redis.ClusterClient); is {
@@ -96,7 +96,11 @@ func (n *namespace) clock(ctx context.Context, key string) (time.Time, error) {
 	} else if !ok {
 		return time.Time{}, fmt.Errorf("a client of type %T", n.client)
 	}
-	return server.Time(ctx).Result()
+	now, err := server.Time(ctx).Result()
+	if _, reply := errors.AsType[redis.Error](err); reply {
+		return time.Now(), nil // the user may not ask
+	}
+	return now, err
 }
 
 // describe takes over what an envelope says.

@@ -91,6 +91,15 @@ func wrapped(text, indent string, width int) string {
 	return b.String() + "\n"
 }
 
+// paragraphs fills each paragraph of a text anew.
+func paragraphs(text string) string {
+	parts := strings.Split(text, "\n\n")
+	for i := range parts {
+		parts[i] = strings.TrimRight(wrapped(parts[i], "", 79), "\n")
+	}
+	return strings.Join(parts, "\n\n")
+}
+
 // short writes a duration with three digits.
 func short(d time.Duration) string {
 	if d < 0 {
