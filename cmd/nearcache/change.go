@@ -108,7 +108,7 @@ func changeKeys(ctx context.Context, o *options, t *terminal, what string, keys 
 			r, err := change(n.store, ctx, g.Shard, g.Keys[at:min(at+l2.MaxKeys, len(g.Keys))])
 			if err != nil {
 				return fmt.Errorf("shard %d: %w%s\n  try: the same again; until it succeeds, instances may serve old values%s",
-					g.Shard, err, len0(len(done.Seq)), advice(n.deployment, err))
+					g.Shard, err, partly(len(done.Seq)), advice(n.deployment, err))
 			}
 			done.Seq[g.Shard] = r.Seq
 		}
@@ -116,8 +116,8 @@ func changeKeys(ctx context.Context, o *options, t *terminal, what string, keys 
 	return done.show(t, count(len(keys), "key"))
 }
 
-// len0 says how much was done before an error.
-func len0(n int) string {
+// partly says how much was done before an error.
+func partly(n int) string {
 	if n == 0 {
 		return ""
 	}
@@ -150,7 +150,7 @@ func changeShards(ctx context.Context, o *options, t *terminal, what string, nam
 	}
 	changing.Wait()
 	if len(errs) > 0 {
-		return fmt.Errorf("%w%s\n  try: the same again; until it succeeds, instances may serve old values", errs[0], len0(len(done.Seq)))
+		return fmt.Errorf("%w%s\n  try: the same again; until it succeeds, instances may serve old values", errs[0], partly(len(done.Seq)))
 	}
 	subject := "everything"
 	if len(names) > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -152,9 +153,9 @@ func (a *arena) close() {
 
 // load reads the source.
 func (a *arena) load(_ context.Context, key string) (int64, error) {
-	var i int
-	if _, err := fmt.Sscanf(key, "k%d", &i); err != nil {
-		return 0, err
+	i, err := strconv.Atoi(strings.TrimPrefix(key, "k")) // see keysOf
+	if err != nil || i >= len(a.versions) {
+		return 0, nearcache.ErrNotFound
 	}
 	return a.versions[i].Load(), nil
 }

@@ -195,7 +195,7 @@ func checkPermissions(x *exam, f *facts) []finding {
 		"what needs them fails, on every instance that has this user",
 		fmt.Sprintf("ACL SETUSER <user> ~{%s}:* ~{%[1]s:*}:* &{%[1]s}:ch &{%[1]s:*}:ch +@read +@write +@pubsub +@scripting "+
 			"+@connection +info +time (on a cluster also +cluster +command); a command that was renamed in redis.conf needs "+
-			"its name back", x.cache.name))
+			"its name back", literal(x.cache.name)))
 }
 
 func checkEviction(_ *exam, f *facts) []finding {

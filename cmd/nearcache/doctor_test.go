@@ -114,6 +114,7 @@ func TestDoctorFindsWhatWasPlanted(t *testing.T) {
 			must(t, c.Do(ctx, "acl", "setuser", "default", "-info").Err())
 		}, check: "identity", severity: problem, seen: "INFO is refused"},
 		{name: "channel forbidden", user: "resetchannels", check: "permissions", severity: problem, seen: "PUBLISH SUBSCRIBE"},
+		{name: "no CLIENT ID", user: "-client|id", check: "identity", severity: warning, seen: "CLIENT ID is refused"},
 		{name: "writes forbidden", user: "-@write", check: "permissions", severity: problem, seen: "SET"},
 	} {
 		t.Run(p.name, func(t *testing.T) {

@@ -97,7 +97,7 @@ func (f *facts) measure(ctx context.Context, c *redis.Client) error {
 		}
 		f.trips = append(f.trips, trip)
 		if trip < best {
-			best, f.skew = trip, clock.Sub(sent.Add(trip/2))
+			best, f.skew = trip, clock.Sub(sent.Add(trip/2)).Round(100*time.Microsecond)
 		}
 	}
 	slices.Sort(f.trips)

@@ -40,7 +40,7 @@ func get(ctx context.Context, o *options, t *terminal, key string) error {
 	} else {
 		err = s.show(t)
 	}
-	if err == nil && s.Refused != "" || s.Holds == "not found" {
+	if err == nil && (s.Refused != "" || s.Holds == "not found") {
 		err = errFound
 	}
 	return err

@@ -26,7 +26,8 @@ var errFound = errors.New("found")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	logging.Disable() // the client's own: commands report errors themselves
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for what is cleaned up
+	logging.Disable()            // the client's own: commands report errors themselves
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -259,3 +259,20 @@ func TestErrorsHelp(t *testing.T) {
 		})
 	}
 }
+
+// TestGuideNamesEverything: docs/cli.md has each command and each check.
+func TestGuideNamesEverything(t *testing.T) {
+	b, err := os.ReadFile("../../docs/cli.md")
+	must(t, err)
+	guide := string(b)
+	for _, c := range newRoot(&terminal{}).Commands() {
+		if !strings.Contains(guide, "| `"+c.Use) || !strings.Contains(guide, "$ nearcache "+c.Name()) {
+			t.Errorf("the command %s is not in the table, or has no output", c.Use)
+		}
+	}
+	for _, c := range checks {
+		if !strings.Contains(guide, "`"+c.name+"`") {
+			t.Errorf("the check %s is missing", c.name)
+		}
+	}
+}

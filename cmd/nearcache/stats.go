@@ -155,7 +155,8 @@ func (c *census) show(t *terminal, n *namespace) error {
 		if s.Seq > 0 {
 			age = short(time.Duration(s.Age * 1e6))
 		}
-		fmt.Fprintf(&b, "%5d  %11s  %9.1f  %9d  %7d  %9s  %s\n", s.Shard, age, s.Rate, s.Listeners, s.Log, covers, s.Server)
+		row := fmt.Sprintf("%5d  %11s  %9.1f  %9d  %7d  %9s  %s", s.Shard, age, s.Rate, s.Listeners, s.Log, covers, s.Server)
+		b.WriteString(strings.TrimRight(row, " ") + "\n")
 	}
 	if len(c.Shards) > busiest {
 		fmt.Fprintf(&b, "and %d more, less busy; --json has all\n", len(c.Shards)-busiest)

@@ -41,6 +41,8 @@ func watch(ctx context.Context, o *options, t *terminal) error {
 		return err
 	}
 	defer n.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	lines := make(chan seen, 1<<12)
 	say := func(s seen) { // hooks must not wait for a slow terminal for long, nor lose lines
 		select {
@@ -56,6 +58,7 @@ func watch(ctx context.Context, o *options, t *terminal) error {
 		return err
 	}
 	defer cache.Close()
+	defer cancel() // before it: Close waits for hooks
 	t.note("watching %q on %s, %s; Ctrl-C ends it", n.name, n.place(), count(n.shards, "shard"))
 	if !t.json {
 		err = t.print(fmt.Sprintf("%-12s  %-15s  %5s  %8s  %s\n", "TIME", "CHANGE", "SHARD", "LAG", "KEYS"))
@@ -107,7 +110,8 @@ func (s seen) show(t *terminal) error {
 			text += ": " + s.Error
 		}
 	}
-	return t.print(fmt.Sprintf("%-12s  %-15s  %5s  %8s  %s\n", s.Time.Format("15:04:05.000"), s.Kind, shard, lag, text))
+	line := fmt.Sprintf("%-12s  %-15s  %5s  %8s  %s", s.Time.Format("15:04:05.000"), s.Kind, shard, lag, text)
+	return t.print(strings.TrimRight(line, " ") + "\n")
 }
 
 // quoted writes keys as they are, but for those that would be mistaken for something else.
