@@ -115,7 +115,7 @@ func beatOf(cmd *redis.Cmd) (b Beat) {
 		return b
 	}
 	var ok bool
-	b.Record, ok = parseRecord(f[0])
+	b.Record, ok = ParseRecord(f[0])
 	b.Clock, err = strconv.ParseInt(f[1], 10, 64)
 	if !ok || err != nil {
 		b.Err = fmt.Errorf("heartbeat script answered %q, want record and clock", f)

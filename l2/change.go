@@ -93,7 +93,7 @@ func (s *Store) change(ctx context.Context, shard int, op string, keys []string,
 	if err != nil {
 		return Record{}, "", err
 	}
-	r, ok := parseRecord(f[0])
+	r, ok := ParseRecord(f[0])
 	if !ok {
 		return Record{}, "", fmt.Errorf("change script answered %q, want record and op", f)
 	}

@@ -7,6 +7,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// logLen is how many changes the logs of all shards together keep, about. Keys spread
+// evenly, so the log of one of many reaches as far back; but for changes that concern
+// every shard, hence the minimum.
+const (
+	logLen    = 10_000
+	minLogLen = 1000
+)
+
+// LogLen is the [Config.LogLen] of a namespace of shards: whoever changes something
+// trims the log, so all have to trim it to the same length.
+func LogLen(shards int) int { return max(logLen/shards, minLogLen) }
+
 // LogPage bounds the entries that one read of a log returns.
 const LogPage = 1000
 

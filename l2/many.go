@@ -89,7 +89,7 @@ func (g *Group) take(cmds []redis.Cmder) ([]redis.Cmder, error) {
 		return nil, err
 	}
 	if raw, err := followee(cmds[0]).(*redis.StringCmd).Result(); err == nil {
-		g.Record, g.Known = parseRecord(raw)
+		g.Record, g.Known = ParseRecord(raw)
 	} else if !answered(err) {
 		return nil, err
 	}

@@ -250,7 +250,7 @@ func (s *Store) recordIn(b *batch, shard int) *sharedRecord {
 func (r *sharedRecord) parse() {
 	raw, err := r.cmd.Result()
 	if err == nil {
-		r.Record, r.Known = parseRecord(raw)
+		r.Record, r.Known = ParseRecord(raw)
 	} else if !answered(err) {
 		r.err = err
 	}

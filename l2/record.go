@@ -16,8 +16,8 @@ type Record struct {
 	Life    time.Duration // of markers: no value that names a tag may live longer
 }
 
-// parseRecord reads what record.lua writes; ok is false for anything else.
-func parseRecord(raw string) (r Record, ok bool) {
+// ParseRecord reads a record as it is kept in Redis; ok is false for anything else.
+func ParseRecord(raw string) (r Record, ok bool) {
 	f := strings.Split(raw, " ")
 	if len(f) != 6 || f[1] == "" {
 		return Record{}, false

@@ -338,3 +338,12 @@ func TestOwnLease(t *testing.T) {
 		}
 	}
 }
+
+// TestLogLen: shards share a length, down to a minimum.
+func TestLogLen(t *testing.T) {
+	for shards, want := range map[int]int{1: 10_000, 5: 2000, 64: 1000, MaxShards: 1000} {
+		if got := LogLen(shards); got != want {
+			t.Errorf("the log of one of %d shards keeps %d changes, want %d", shards, got, want)
+		}
+	}
+}

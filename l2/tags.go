@@ -45,7 +45,7 @@ func (s *Store) Prolong(ctx context.Context, shard int, life time.Duration) (Rec
 	if err != nil {
 		return Record{}, err
 	}
-	r, ok := parseRecord(f[0])
+	r, ok := ParseRecord(f[0])
 	if !ok {
 		return Record{}, fmt.Errorf("life script answered %q, want a record", f)
 	}

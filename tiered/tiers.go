@@ -82,14 +82,6 @@ func stripesOf(maxBytes int64, shards int) int {
 	return ceilPow2(int(min(max(maxBytes/entryBytes/int64(shards), minStripes), maxStripes)))
 }
 
-// logLen is how many changes the logs of all shards together keep, about. Keys spread
-// evenly, so the log of one of many reaches as far back; but for changes that concern
-// every shard, hence the minimum.
-const (
-	logLen    = 10_000
-	minLogLen = 1000
-)
-
 // Open starts the tiers. With Redis it waits for the first heartbeat, for
 // [Config.RedisTimeout] at most twice; that Redis is away is no error.
 func Open[V any](cfg Config[V]) (*Tiers[V], error) {
@@ -126,7 +118,7 @@ func Open[V any](cfg Config[V]) (*Tiers[V], error) {
 func (t *Tiers[V]) connect() error {
 	t.l2 = l2.Open(l2.Config{
 		Client: t.cfg.Redis, Name: t.cfg.Name, Shards: len(t.shards), Timeout: t.cfg.RedisTimeout,
-		LogLen: max(logLen/len(t.shards), minLogLen), Breaker: t.breaker,
+		LogLen: l2.LogLen(len(t.shards)), Breaker: t.breaker,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stop = cancel

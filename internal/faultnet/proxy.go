@@ -6,9 +6,16 @@ import (
 	"bytes"
 	"net"
 	"sync"
-	"testing"
 	"time"
 )
+
+// TB is what a proxy needs of a [testing.TB], so that programs can link this package
+// without the testing one.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Fatal(...any)
+}
 
 // Proxy stands between clients and one server. Its faults apply to all
 // connections, and last until Heal. It is safe for concurrent use.
@@ -35,7 +42,7 @@ type faults struct {
 
 // Start returns a proxy to the server at target (host:port), listening on a
 // loopback port. It ends with the test.
-func Start(t testing.TB, target string) *Proxy {
+func Start(t TB, target string) *Proxy {
 	t.Helper()
 	p := New(t, to(target))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -50,10 +57,15 @@ func Start(t testing.TB, target string) *Proxy {
 // New returns a proxy to the server that dial reaches, for clients that use Dial:
 // with net.Pipe below it all of it lives in a bubble of testing/synctest. It ends
 // with the test.
-func New(t testing.TB, dial func() (net.Conn, error)) *Proxy {
-	p := &Proxy{dial: dial, links: make(map[*link]struct{})}
-	t.Cleanup(p.close)
+func New(t TB, dial func() (net.Conn, error)) *Proxy {
+	p := Open(dial)
+	t.Cleanup(p.Close)
 	return p
+}
+
+// Open is New outside of tests: the caller closes the proxy.
+func Open(dial func() (net.Conn, error)) *Proxy {
+	return &Proxy{dial: dial, links: make(map[*link]struct{})}
 }
 
 func to(target string) func() (net.Conn, error) {
@@ -129,7 +141,9 @@ func (p *Proxy) fault(set func(*faults)) {
 	}
 }
 
-func (p *Proxy) close() {
+// Close resets every connection, and waits until nothing of the proxy runs. It may be
+// called more than once.
+func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true
 	if p.listener != nil {
