@@ -36,7 +36,8 @@ func (t *Tiers[V]) Apply(shard int, m invalidation.Message) {
 	}
 	lag := time.Duration(-1)
 	if s.behind.Load() != 0 {
-		lag = time.Duration(s.clock()-int64(m.Seq)) * time.Microsecond
+		// The estimate of the server's clock is never ahead, so it may be a little behind.
+		lag = max(time.Duration(s.clock()-int64(m.Seq))*time.Microsecond, 0)
 		t.lag.Record(lag)
 	}
 	if t.cfg.Announced != nil {
