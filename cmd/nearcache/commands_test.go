@@ -202,8 +202,8 @@ func TestWatch(t *testing.T) {
 	users := cache[string](t, client)
 	text := begin(t, server.Addr(), "watch", "-n", "users")
 	lines := begin(t, server.Addr(), "watch", "-n", "users", "--json")
-	text.says(t, "-- subscribed")
-	lines.says(t, `"subscribed"`)
+	text.says(t, "TIME")
+	lines.says(t, `"watching"`)
 
 	must(t, users.Set(ctx, "k1", "v"))
 	must(t, users.Invalidate(ctx, "k2", "two words"))

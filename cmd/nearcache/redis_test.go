@@ -177,7 +177,7 @@ func TestCluster(t *testing.T) {
 	nc(t, url, "get", "k", "-n", "none").want(t, exitFailed, `there are: "users"`)
 
 	w := begin(t, url, "watch", "-n", "users")
-	w.says(t, "-- subscribed")
+	w.says(t, "TIME")
 	nc(t, url, append([]string{"invalidate", "-n", "users"}, keys...)...).want(t, exitOK, "20 keys")
 	for _, key := range keys {
 		if v, err := users.Get(ctx, key, nearcache.SkipL1()); !errors.Is(err, nearcache.ErrMiss) {

@@ -60,7 +60,10 @@ func watch(ctx context.Context, o *options, t *terminal) error {
 	defer cache.Close()
 	defer cancel() // before it: Close waits for hooks
 	t.note("watching %q on %s, %s; Ctrl-C ends it", n.name, n.place(), count(n.shards, "shard"))
-	if !t.json {
+	// From here on nothing is missed: what comes before the subscription is in the log.
+	if t.json {
+		err = t.object(seen{Time: time.Now(), Kind: "watching", Shard: -1, Event: true})
+	} else {
 		err = t.print(fmt.Sprintf("%-12s  %-15s  %5s  %8s  %s\n", "TIME", "CHANGE", "SHARD", "LAG", "KEYS"))
 	}
 	for err == nil {
