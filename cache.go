@@ -128,8 +128,8 @@ func (c *Cache[V]) read(ctx context.Context, key string, s *settings) (*tiered.A
 // still to be done. b is the batch that loads, if there is one.
 func (c *Cache[V]) fly(ctx context.Context, key string, s *settings, b *batch[V], look bool) (*tiered.Answer[V], error) {
 	a, joined, err := c.board(ctx, key, s, b, look, false)
-	if err == nil && joined && !a.Shared() {
-		// Invalidated by a tag, perhaps before we joined.
+	if err == nil && joined && !a.Shared(s.bound) {
+		// Invalidated, perhaps before we joined, or not proven any more.
 		a, _, err = c.board(ctx, key, s, b, look, true)
 	}
 	if err != nil && c.closed.Load() {
@@ -143,6 +143,9 @@ func (c *Cache[V]) fly(ctx context.Context, key string, s *settings, b *batch[V]
 // little, since a crowd that waits has as many stacks.
 func (c *Cache[V]) board(ctx context.Context, key string, s *settings, b *batch[V], look, alone bool) (*tiered.Answer[V], bool, error) {
 	at := seat{key, c.tiers.Ticket(key), s.bound, alone}
+	if look {
+		at.ticket = at.ticket.Look(s.bound)
+	}
 	call := call[tiered.Answer[V]]{
 		good: func(a *tiered.Answer[V]) bool { return a.Good(s.bound) },
 		load: func() (tiered.Ticket, load[tiered.Answer[V]]) { return c.loadOf(key, *s, b, look) },

@@ -1,15 +1,20 @@
 package nearcache_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nearcache/nearcache"
 	"github.com/nearcache/nearcache/internal/faultnet"
 	"github.com/nearcache/nearcache/internal/redistest"
+	"github.com/redis/go-redis/v9"
 )
 
 // serverBound is the bound of scenes whose servers fail.
@@ -220,6 +225,9 @@ func TestFaultDemotedMaster(t *testing.T) {
 	for name, c := range map[string]struct{ demote, restore []any }{
 		"replica now": {[]any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}},
 		"isolated":    {[]any{"config", "set", "min-replicas-to-write", "1"}, []any{"config", "set", "min-replicas-to-write", "0"}},
+		// It refuses leases for lack of memory, as a master that serves would.
+		"isolated and full": {[]any{"config", "set", "min-replicas-to-write", "1", "maxmemory", "1"},
+			[]any{"config", "set", "min-replicas-to-write", "0", "maxmemory", "0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t, redistest.StartProcess(t), 2, 20, serverBound)
@@ -254,6 +262,120 @@ func TestFaultDemotedMaster(t *testing.T) {
 			stop()
 			s.judged(t)
 		})
+	}
+}
+
+// sluice is a connection that, once it is shut, sends no heartbeat, and delivers no reply
+// to a look before it is opened again.
+type sluice struct {
+	net.Conn
+	*gates
+	looks atomic.Bool
+}
+
+type gates struct {
+	shut, open chan struct{} // closed when it is
+	held       chan struct{} // told of each look that waits
+}
+
+func (s *sluice) Write(b []byte) (int, error) {
+	select {
+	case <-s.shut:
+		if bytes.Contains(b, []byte("evalsha")) {
+			<-s.open
+		}
+		s.looks.Store(bytes.Contains(b, []byte("{products}:v:")) && !bytes.Contains(b, []byte("nx")))
+	default:
+	}
+	return s.Conn.Write(b)
+}
+
+func (s *sluice) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if s.looks.Load() {
+		s.held <- struct{}{}
+		<-s.open
+	}
+	return n, err
+}
+
+// TestFaultSlowLook: a look is answered late, by a master that was demoted before. It was
+// proven when it began; who comes when that proof is too old must not join it, young as
+// the look itself is.
+func TestFaultSlowLook(t *testing.T) {
+	const bound = 4 * time.Second
+	ctx := context.Background()
+	old := redistest.StartProcess(t)
+	heir := redistest.StartReplica(t, old.Addr()).Client(t)
+	s := newScene(t, old, 1, 1, bound)
+	g := &gates{shut: make(chan struct{}), open: make(chan struct{}), held: make(chan struct{}, 100)}
+	instance := func(client *redis.Client) *nearcache.Cache[product] {
+		cache, err := nearcache.New(nearcache.Config[product]{
+			Name: "products", Redis: client, Load: s.fleet.source.load, MaxStaleness: bound, RedisTimeout: calm})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cache.Close() })
+		return cache
+	}
+	client := redis.NewClient(&redis.Options{Addr: old.Addr(), Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &sluice{Conn: conn, gates: g}, err
+	}})
+	t.Cleanup(func() { client.Close() })
+	left := instance(client) // behind, with the old master
+	opened := sync.OnceFunc(func() { close(g.open) })
+	t.Cleanup(opened)
+	if n := s.admin.Wait(ctx, 1, calm).Val(); n != 1 {
+		t.Fatal("the replica does not follow")
+	}
+	eventually(t, "a proof", func() bool { age := left.Stats().ProofAge; return age >= 0 && age < bound/16 })
+	close(g.shut)
+	if err := errors.Join(heir.ReplicaOf(ctx, "no", "one").Err(), s.admin.ConfigSet(ctx, "min-replicas-to-write", "1").Err()); err != nil {
+		t.Fatal(err)
+	}
+	s.commit(s.keys)
+	if err := instance(heir).Invalidate(ctx, s.keys[0]); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := time.Now()
+
+	get := func() <-chan int {
+		version := make(chan int, 1)
+		go func() {
+			p, err := left.Get(ctx, s.keys[0])
+			if err != nil {
+				t.Error(err)
+			}
+			version <- p.Version
+		}()
+		return version
+	}
+	eventually(t, "the proof is old", func() bool { return left.Stats().ProofAge > bound/2 })
+	first := get()
+	select {
+	case <-g.held:
+	case <-time.After(calm):
+		t.Fatal("no look was made")
+	}
+	eventually(t, "the bound is over", func() bool { return time.Since(acknowledged) > bound })
+	loads := s.fleet.source.loads.Load()
+	var late [5]<-chan int
+	for i := range late {
+		late[i] = get()
+	}
+	time.Sleep(bound / 8) // they join it, if they do
+	opened()
+	if v := <-first; v != 1 {
+		t.Fatalf("the look found version %d, and so shows nothing", v)
+	}
+	for _, version := range late {
+		if v := <-version; v != 2 {
+			t.Errorf("who came after the bound was answered version %d", v)
+		}
+	}
+	if n := s.fleet.source.loads.Load() - loads; n != 1 {
+		t.Errorf("they loaded %d times, not once for all", n)
 	}
 }
 

@@ -56,10 +56,8 @@ func (t *Tiers[V]) Look(ctx context.Context, q Query[V]) (a Answer[V], found Fou
 	return a, Nothing
 }
 
-// proven reports whether what a look finds may be answered.
-func (q *Query[V]) proven() bool {
-	return q.Loaderless || l1.Now().Sub(q.Ticket.Proven) <= q.Bound && q.Bound > 0
-}
+// proven reports whether what was read without a lease may be answered.
+func (q *Query[V]) proven() bool { return q.Loaderless || q.Ticket.proven(q.Bound) }
 
 // lookedAt returns when something that a look found at now was current for certain.
 func (q *Query[V]) lookedAt(now l1.Instant) l1.Instant { return min(now, q.Ticket.Proven) }

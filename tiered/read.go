@@ -40,6 +40,7 @@ type Answer[V any] struct {
 
 	read   Ticket   // when the value was read or its load began
 	tags   []uint64 // hashes of its tags
+	older  bool     // than the ticket of its flight
 	judged bool     // it is old, and to be judged once more when it is answered
 }
 
@@ -50,10 +51,14 @@ func (a Answer[V]) Good(bound time.Duration) bool {
 	return !a.judged || bound > 0 && a.read.Current(bound) && a.read.Epoch.TagsBelieve(a.read.Stamp, a.tags)
 }
 
-// Shared reports whether the answer of a flight is good for those who joined it. A
-// flight does not know its value's tags before it has it, so readers may have joined
-// after one of them was invalidated.
-func (a Answer[V]) Shared() bool {
+// Shared reports whether the answer of a flight is good for one who joined it and accepts
+// bound of staleness. A flight does not know its value's tags before it has it, so readers
+// may have joined after one of them was invalidated. Nor does it know whether it finds
+// something that is older than its ticket, by which they joined.
+func (a Answer[V]) Shared(bound time.Duration) bool {
+	if a.older && !a.read.Current(bound) {
+		return false
+	}
 	return a.read.Epoch == nil || a.read.Epoch.TagsBelieve(a.read.Stamp, a.tags)
 }
 
@@ -119,7 +124,10 @@ func (t *Tiers[V]) Fetch(ctx context.Context, q Query[V]) (Answer[V], error) {
 		e, saw := t.l1.Peek(q.Key, q.Bound)
 		switch {
 		case saw == l1.Plain, saw == l1.Hit, saw == l1.Due && !t.due(q, e):
-			return AnswerOf(e), nil
+			a := AnswerOf(e)
+			k := knownOf(e, g.Hash)
+			a.read, a.tags, a.older = k.Ticket, k.tags, true
+			return a, nil
 		case saw != l1.Miss:
 			g.old = knownOf(e, g.Hash)
 		}
@@ -199,7 +207,9 @@ func (t *Tiers[V]) ask(ctx context.Context, s *shard, q Query[V], g *grant[V]) (
 	if reply.State == l2.Leased {
 		g.token = token
 	}
-	if !t.trusts(s, q, reply) {
+	// A server that is out of memory says so before it says that it is no master any more.
+	unproven := q.Load != nil && !reply.Wrote && !q.proven()
+	if unproven || !t.trusts(s, q, reply) {
 		t.giveBack(q.Key, g, 0)
 		return reply, false
 	}
@@ -352,6 +362,7 @@ func (t *Tiers[V]) drop(ctx context.Context, q Query[V], reply l2.Reply) (token,
 // adopt keeps a value of L2 in L1 and answers it.
 func (t *Tiers[V]) adopt(q Query[V], g *grant[V], h codec.Header, v V, left time.Duration) Answer[V] {
 	a := Answer[V]{Value: v, Source: FromL2, read: g.Ticket, tags: t.hashes(h.Tags)}
+	a.older = g.Born < q.Ticket.Born && !q.Loaderless // who has no loader takes what there is
 	if h.Negative {
 		a.Err = ErrNotFound
 	}

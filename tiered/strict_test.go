@@ -97,6 +97,80 @@ func TestReadsWithoutALeaseProveNothing(t *testing.T) {
 	}
 }
 
+// TestAnswersOlderThanTheirFlight are judged once more for those who joined it by its
+// ticket; others are not, since who joined before a change may get what came before it.
+func TestAnswersOlderThanTheirFlight(t *testing.T) {
+	ctx, hour := context.Background(), TTL{L1: time.Hour, L2: time.Hour}
+	load := func(context.Context, string, Old[string]) (Loaded[string], error) {
+		return Loaded[string]{}, ErrNotFound
+	}
+	look := func(tiers *Tiers[string], ticket Ticket) Answer[string] {
+		a, _ := lookAt(tiers, ticket)
+		return a
+	}
+	fetch := func(q Query[string]) func(*Tiers[string], Ticket) Answer[string] {
+		return func(tiers *Tiers[string], ticket Ticket) Answer[string] {
+			q.Key, q.Ticket, q.TTL = "k", ticket, hour
+			a, _ := tiers.Fetch(ctx, q)
+			return a
+		}
+	}
+	for name, c := range map[string]struct {
+		strict, held bool
+		read         func(*Tiers[string], Ticket) Answer[string]
+		source       Source
+		older        bool
+	}{
+		"look": {read: look, source: FromL2},
+		"no loader": {read: func(tiers *Tiers[string], ticket Ticket) Answer[string] { // nor a proof: it takes what there is
+			ticket.Proven = l1.Never
+			a, _ := tiers.Look(ctx, Query[string]{Key: "k", Ticket: ticket, TTL: hour, Loaderless: true})
+			return a
+		}, source: FromL2},
+		"lease":           {read: fetch(Query[string]{Load: load}), source: FromL2},
+		"no lease":        {read: fetch(Query[string]{}), source: FromL2, older: true},
+		"lease, strictly": {strict: true, read: fetch(Query[string]{Load: load}), source: FromL2, older: true},
+		"L1":              {held: true, read: fetch(Query[string]{Bound: time.Hour, Load: load}), source: FromL1, older: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tiers := strictly(t)
+			tiers.cfg.Strict = c.strict
+			if c.held {
+				lookAt(tiers, tiers.Ticket("k"))
+				for saw := l1.Miss; saw == l1.Miss; _, saw = tiers.l1.Peek("k", time.Hour) {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			ticket := tiers.Ticket("k")
+			if name == "look" {
+				ticket = ticket.Look(time.Hour)
+			}
+			a := c.read(tiers, ticket)
+			if a.Value != "v" || a.Source != c.source || !a.Shared(time.Hour) {
+				t.Fatalf("%q from %v, shared: %v", a.Value, a.Source, a.Shared(time.Hour))
+			}
+			ticket.Epoch.Fence(ticket.Hash)
+			if a.Shared(time.Hour) == c.older {
+				t.Fatalf("shared with who joined, though overtaken: %v", !c.older)
+			}
+		})
+	}
+}
+
+// TestLooksAreAsOldAsTheirProof to those who join, if there is one to look by.
+func TestLooksAreAsOldAsTheirProof(t *testing.T) {
+	born := l1.Now()
+	k := Ticket{Born: born, Proven: born.Add(-time.Second)}
+	if got := k.Look(time.Minute).Born; got != k.Proven {
+		t.Errorf("a look is born %v after its proof", got.Sub(k.Proven))
+	}
+	for _, bound := range []time.Duration{time.Second, 0} {
+		if got := k.Look(bound).Born; got != born {
+			t.Errorf("bound %v: what begins without a look is born %v before its ticket", bound, born.Sub(got))
+		}
+	}
+}
+
 // TestTicketsTakeTheProofFirst: a proof that comes while a ticket is given may cover
 // more than the ticket has seen.
 func TestTicketsTakeTheProofFirst(t *testing.T) {

@@ -28,6 +28,22 @@ func NewTicket(epoch *l1.Epoch, hash uint64) Ticket {
 // has ended: it is then never current.
 func (t Ticket) Again() Ticket { return NewTicket(t.Epoch, t.Hash) }
 
+// Look returns the ticket of a read that begins with a look for a reader that accepts
+// bound of staleness. What a look finds is as old as the proof, and so it has to be to
+// those who join: younger than the bound by its beginning alone, it might answer them
+// what is older. Where no look is made for lack of a proof, the ticket stays.
+func (t Ticket) Look(bound time.Duration) Ticket {
+	if t.proven(bound) {
+		t.Born = min(t.Born, t.Proven)
+	}
+	return t
+}
+
+// proven reports whether the newest proof of when the ticket was given is within bound.
+func (t Ticket) proven(bound time.Duration) bool {
+	return bound > 0 && l1.Now().Sub(t.Proven) <= bound
+}
+
 // Current reports whether a reader that accepts bound of staleness may join
 // the read now: the key was not changed since it began, and if the shard is not
 // proven the read itself is younger than the bound. It is the rule of an L1
