@@ -22,6 +22,7 @@ func (s *state) canonical(m mutant) {
 	}
 	s.disown(&s.server.value)
 	s.disown(&s.snapshot.value)
+	s.unlooked()
 	s.forgive()
 	for i := range s.inst {
 		s.unread(i, m)
@@ -57,7 +58,7 @@ func (s *state) versions(f func(*int8)) {
 			f(&saw.version)
 		}
 	}
-	for _, v := range []*value{&s.server.value, &s.snapshot.value} {
+	for _, v := range []*value{&s.server.value, &s.snapshot.value, &s.demoted.value} {
 		if v.kind == data {
 			f(&v.version)
 		}
@@ -126,10 +127,16 @@ func (s *state) settled(f int8, m mutant) {
 	if fl.at == loaded && s.unkept(fl, m) {
 		fl.at = filling // nothing is to come but the fill
 	}
-	if !s.left.strict || fl.at == recorded && !fl.trusted {
+	read := fl.at == recorded || fl.at == glimpsed
+	if read && !fl.trusted || !s.left.strict && !s.looks(fl) {
 		fl.proof = young // nobody asks for it
 	}
+	if fl.at != begun {
+		fl.bounded = false
+	}
 	switch fl.at {
+	case looking, glimpsed, begun:
+		fl.age = young // it has found nothing yet
 	case claiming:
 		fl.decided(m)
 	case loading:
@@ -157,6 +164,31 @@ func (s *state) settled(f int8, m mutant) {
 			}
 		}
 	}
+	if s.inst[fl.inst].boarding != token {
+		fl.since = young // nobody asks for it
+	}
+}
+
+// looks reports whether a flight may answer what Redis has without a lease.
+func (s *state) looks(fl *flight) bool {
+	return fl.at == looking || fl.at == glimpsed && fl.trusted || fl.at == begun && s.left.full
+}
+
+// unlooked drops what no look will find on a demoted master.
+func (s *state) unlooked() {
+	looks := s.watch != after && (s.left.looks > 0 || s.left.full && s.left.flights > 0)
+	for f := range s.flights {
+		fl := &s.flights[f]
+		looks = looks || s.inst[fl.inst].isolated && s.looks(fl)
+	}
+	if !looks {
+		s.demoted = past{}
+	}
+	if v := &s.demoted.value; v.kind == data {
+		v.token = 0
+	} else {
+		*v = value{}
+	}
 }
 
 // decided clears what mattered until Redis had been read, or the loader asked.
@@ -171,7 +203,7 @@ func (fl *flight) decided(m mutant) {
 			fl.need.standIn = 0
 		}
 	} else if fl.at == loading {
-		fl.need, fl.version = demand{}, 0 // what it will load is new enough
+		fl.need, fl.version, fl.age = demand{}, 0, young // what it will load is new enough
 	}
 }
 
@@ -276,9 +308,9 @@ func (s *state) implied(v int) bool {
 // unread clears what only reads look at, of an instance on which none is to come.
 func (s *state) unread(i int, m mutant) {
 	in := &s.inst[i]
-	more := s.left.flights > 0 && s.watch != after
+	more := s.left.flights+s.left.looks > 0 && s.watch != after
 	fences := s.commits() > 0
-	reads := more || in.entry.there || s.left.sets > 0
+	reads, departs := more || in.entry.there || s.left.sets > 0, false
 	for v := range s.changes {
 		c := &s.changes[v]
 		if int(c.inst) == i && c.at != idle && c.at != done {
@@ -288,12 +320,13 @@ func (s *state) unread(i int, m mutant) {
 	}
 	for f := range s.flights {
 		fl := &s.flights[f]
-		reads = reads || int(fl.inst) == i && fl.at >= begun && fl.at <= loaded
+		reads = reads || int(fl.inst) == i && fl.at >= looking && fl.at <= loaded
+		departs = departs || int(fl.inst) == i && (fl.at == looking || fl.at == glimpsed)
 	}
 	if s.watch == after {
 		in.boarding = 0
 	}
-	if !more && !fences && m.stamps() {
+	if !more && !departs && !fences && m.stamps() {
 		in.seen = 0 // tickets and fences ask for it
 	}
 	if reads {
@@ -310,7 +343,7 @@ func (s *state) unread(i int, m mutant) {
 // sortFlights gives flights their slots in an order of their own: which slot, and so
 // which token, a flight has makes no difference.
 func (s *state) sortFlights() {
-	used := s.flights[:maxFlights-s.left.flights]
+	used := s.flights[:s.slot()]
 	if slices.IsSortedFunc(used, flightOrder) {
 		return
 	}
@@ -349,7 +382,7 @@ func (s *state) swapped() state {
 		}
 	}
 	for f := range n.flights {
-		if fl := &n.flights[f]; fl.at >= begun && fl.at <= loaded {
+		if fl := &n.flights[f]; fl.at >= looking && fl.at <= loaded {
 			fl.inst = 1 - fl.inst
 		}
 	}
@@ -363,11 +396,11 @@ func (s *state) finished() bool {
 	case before:
 		return s.commits() == 0 && s.oldest() == s.source
 	case watching:
-		return s.oldest() == s.watched || !s.watchable(s.watched)
+		return s.oldest() == s.watched
 	}
 	for f := range s.flights {
 		if s.flights[f].need != (demand{}) {
-			return s.oldest() == s.watched || !s.watchable(s.watched)
+			return s.oldest() == s.watched
 		}
 	}
 	return true

@@ -17,6 +17,13 @@
 // data have, too. Claims end by their deadline, which a step that claims again stands
 // for.
 //
+// Looks are flights that read Redis without a lease first (look_test.go). Only they, and
+// reads of a demoted master that is out of memory, are answered by an old master at all;
+// so that one is kept, as it was, for as long as an instance is left with it. That a
+// flight departs with a new ticket breaks no promise and keeps none: it saves loads.
+//
+// Tags, clears and moving slots are not here.
+//
 // What makes the search feasible is that states are stripped of what cannot matter any
 // more (canonical_test.go). Each rule there has its reason, and all of them together
 // are compared with a search that has none (reductions_test.go).

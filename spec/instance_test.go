@@ -51,7 +51,8 @@ func instanceSteps(s *state, i int, m mutant, step func(move, state)) {
 	}
 	if in.isolated {
 		n := *s
-		n.inst[i].isolated = false
+		n.inst[i].isolated, n.demoted = false, past{}
+		n.breakLooks(i) // record and value are read on one connection
 		step(at("finds the new master"), n)
 	}
 	beatSteps(s, i, m, at, step)

@@ -34,6 +34,19 @@ const (
 	claimOfAnyEpoch
 	expiredIsFresh
 	standInIsKept
+	joinOlder
+	leaseless
+	lookUnproven // from here on those of looks
+	lookProves
+	joinLookByBirth
+	bypassLooks
+	lookRecordLast
+	lookAnyEpoch
+	lookBehind
+	lookOvertaken
+	lookPending
+	lookPendingLate
+	lookExpired
 	mutants
 )
 
@@ -44,6 +57,9 @@ func (m mutant) but(other mutant) mutant {
 	}
 	return m
 }
+
+// looks reports whether the guard is one of looks.
+func (m mutant) looks() bool { return m >= lookUnproven }
 
 // asks reports whether a fill needs its token: without it, who holds none may
 // still fill.
@@ -93,4 +109,17 @@ var removed = [mutants]struct {
 	expiredIsFresh:   {"what is marked expired is answered as fresh", guard.None, "claims race expiry"},
 	standInIsKept:    {"L1 keeps what stood in", guard.None, "claims race expiry"},
 	claimOfAnyEpoch:  {"a claim is good in any epoch, on any server", guard.None, "claims outlive a failover"},
+	lookUnproven:     {"a look is made though no heartbeat was answered within the bound", guard.None, "looks at a demoted master"},
+	lookProves:       {"what a look finds is as old as the read", guard.None, "looks at a demoted master"},
+	joinLookByBirth:  {"readers join a look that is young, whatever its proof", guard.None, "looks at a demoted master"},
+	bypassLooks:      {"a reader that accepts no staleness looks", guard.None, "looks at a demoted master"},
+	leaseless:        {"what is read for want of a lease needs no proof", guard.None, "looks at a demoted master"},
+	joinOlder:        {"readers join what is older than its flight", guard.None, "looks race changes"},
+	lookRecordLast:   {"a look reads the record after the value", guard.None, "looks race changes"},
+	lookAnyEpoch:     {"a look believes a record of another epoch", guard.None, "looks after a failover"},
+	lookBehind:       {"a look believes a record that is behind its ticket", guard.None, "looks after a failover"},
+	lookOvertaken:    {"strict: a look finds what is from before data were lost", guard.None, "looks after a failover, strict"},
+	lookPending:      {"a look is made while an own change has not landed", guard.None, "looks while calls fail"},
+	lookPendingLate:  {"that is asked before the look only", guard.None, "looks while calls fail"},
+	lookExpired:      {"a look finds what is marked expired", guard.None, "looks race expiry"},
 }

@@ -6,6 +6,7 @@ func readSteps(s *state, m mutant, step func(move, state)) {
 	for i := range s.inst {
 		joinStep(s, i, m, step)
 		boardSteps(s, i, step)
+		boardLookSteps(s, i, m, step)
 	}
 	for f := range s.flights {
 		flightSteps(s, f, m, func(what string, n state) { step(move{"flight", int8(f), what}, n) })
@@ -21,7 +22,7 @@ func boardSteps(s *state, i int, step func(move, state)) {
 	if s.left.flights == 0 || s.watch == after {
 		return
 	}
-	f := maxFlights - s.left.flights
+	f := s.slot()
 	at := func(what string) move { return move{"instance", int8(i), what} }
 	n := *s
 	n.left.flights--
@@ -39,11 +40,17 @@ func boardSteps(s *state, i int, step func(move, state)) {
 	}
 }
 
-// joinable reports whether a reader with the whole bound may join now: it is
-// flights.board that asks whether the flight is current.
+// joinable reports whether a reader with the whole bound may join now. Before there is
+// an answer, flights.board asks whether the ticket is current. An answer that is older
+// than its ticket is asked, too (tiered.Answer.Shared): what the code asks of all who
+// joined, is asked here of those who join when it is there.
 func (s *state) joinable(in *instance, m mutant) bool {
 	fl := &s.flights[in.boarding-1]
-	return m == joinCurrent || s.believes(in, fl.epoch, fl.stamp, fl.age, m.but(stampAtRead))
+	since := fl.since
+	if fl.at == loaded && m != joinOlder {
+		since = max(since, fl.age)
+	}
+	return m == joinCurrent || s.believes(in, fl.epoch, fl.stamp, since, m.but(stampAtRead))
 }
 
 // joinStep adds to a flight's demand. Who joins a flight that has its version is
@@ -78,9 +85,12 @@ func flightSteps(s *state, f int, m mutant, step func(string, state)) {
 	n := *s
 	nf := &n.flights[f]
 	switch fl.at {
+	case looking, glimpsed:
+		lookSteps(s, f, m, step)
 	case begun:
 		n.readRecord(nf)
 		step("reads the record", n)
+		boundedSteps(s, f, m, step)
 		if s.left.failures > 0 {
 			n := *s
 			n.left.failures--
@@ -124,7 +134,7 @@ func valueSteps(s *state, f int, m mutant, step func(string, state)) {
 		return
 	}
 	if fl.trusted && (!s.left.strict || fl.proven(in, m)) {
-		in.see(stampOf(fl.record))
+		in.hears(fl)
 		if !in.pending {
 			trustedSteps(n, f, m, step)
 		}
@@ -157,7 +167,7 @@ func trustedSteps(n state, f int, m mutant, step func(string, state)) {
 	waits := n
 	fl.stamp = max(fl.stamp, stampOf(fl.record))
 	switch {
-	case v.kind == nothing || v.kind == data && n.overtaken(in, *v):
+	case v.kind == nothing || v.kind == data && n.overtaken(in, *v, n.server.epoch):
 		*v = value{kind: lease, token: int8(f) + 1}
 		fl.leased, fl.at = true, loading
 		step("takes the lease", n)
@@ -186,9 +196,16 @@ func trustedSteps(n state, f int, m mutant, step func(string, state)) {
 	}
 }
 
+// hears notes the record's number in the ticket's epoch.
+func (in *instance) hears(fl *flight) {
+	if fl.epoch == in.epoch {
+		in.see(stampOf(fl.record))
+	}
+}
+
 // overtaken is tiered.Tiers.overtaken.
-func (s *state) overtaken(in *instance, v value) bool {
-	if v.epoch == s.server.epoch {
+func (s *state) overtaken(in *instance, v value, epoch int8) bool {
+	if v.epoch == epoch {
 		return false
 	}
 	return s.left.strict || stampOf(v.birth) < in.prior
@@ -222,7 +239,7 @@ func claimSteps(s *state, f int, step func(string, state)) {
 func loadSteps(s *state, f int, m mutant, step func(string, state)) {
 	n := *s
 	fl := &n.flights[f]
-	fl.version, fl.at, fl.standIn = s.newest(), loaded, false
+	fl.version, fl.at, fl.standIn, fl.age = s.newest(), loaded, false, young
 	fl.leased = fl.leased || m == lease0
 	step("loads", n)
 	if !s.flights[f].standIn {
@@ -251,7 +268,7 @@ func (s *state) keep(f int, m mutant) {
 	if m == stampAtKeep {
 		fl.stamp, fl.epoch = in.seen, in.epoch
 	}
-	if fl.stamp >= 0 && (!fl.standIn || m == standInIsKept) {
+	if fl.stamp >= 0 && !fl.held && (!fl.standIn || m == standInIsKept) {
 		in.entry = entry{true, fl.version, fl.stamp, fl.epoch, fl.age}
 	}
 	fl.at = filling

@@ -21,9 +21,17 @@ func TestReductions(t *testing.T) {
 		{changes: 1, flights: 1, failovers: 1, strict: true, warm: true},
 		{expires: 1, flights: 1, warm: true, claims: true},
 		{sets: 1, flights: 1, warm: true, claims: true},
+		{changes: 1, looks: 2, warm: true},
+		{changes: 1, looks: 1, others: 1, failures: 1, warm: true},
+		{expires: 1, looks: 1, warm: true},
+		{changes: 1, looks: 1, failovers: 1, strict: true, warm: true},
+		{changes: 1, looks: 1, failovers: 1, isolations: 1, warm: true, full: true},
 	} {
 		compared := 0
 		for m := intact; m < mutants; m++ {
+			if m.looks() && b.looks == 0 {
+				continue // that is the intact protocol
+			}
 			all := search(b, m, unreduced, func(states, _ int) bool { return states < limit })
 			if all.promise == "" && all.cut {
 				continue

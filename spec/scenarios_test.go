@@ -5,6 +5,7 @@ type bounds struct {
 	changes           int8 // invalidations
 	expires, sets     int8 // with the invalidations no more than maxChanges
 	flights           int8
+	looks             int8 // flights that begin with a look, with the others no more than maxFlights
 	others            int8 // changes of another key
 	lost              int8 // announcements, one by one
 	cuts              int8 // subscriptions
@@ -17,6 +18,7 @@ type bounds struct {
 	strict            bool // Config.Strict
 	warm              bool // Redis has a value from the beginning
 	claims            bool // values may be claimed
+	full              bool // a demoted master is out of memory, which it says before it says that it is none
 }
 
 // scenario is one search.
@@ -50,7 +52,7 @@ var scenarios = []scenario{
 		bounds{changes: 1, flights: 1, failovers: 1, resends: 1, strict: true, warm: true},
 		bounds{changes: 1, flights: 2, failovers: 1, resends: 1, lost: 1, strict: true}},
 	{"a demoted master",
-		bounds{changes: 1, flights: 1, failovers: 1, isolations: 1, resends: 1, strict: true, warm: true},
+		bounds{changes: 1, looks: 1, failovers: 1, isolations: 1, strict: true, warm: true},
 		bounds{changes: 2, flights: 1, failovers: 1, isolations: 1, resends: 1, strict: true}},
 	{"leases outlive a failover",
 		bounds{changes: 1, flights: 1, failovers: 1, resends: 1},
@@ -67,4 +69,22 @@ var scenarios = []scenario{
 	{"claims outlive a failover",
 		bounds{changes: 1, flights: 1, failovers: 1, resends: 1, warm: true, claims: true},
 		bounds{changes: 1, flights: 2, failovers: 1, warm: true, claims: true}},
+	{"looks race changes",
+		bounds{changes: 1, looks: 2, others: 1, warm: true},
+		bounds{changes: 2, looks: 1, flights: 1, others: 1, lost: 1, warm: true}},
+	{"looks while calls fail",
+		bounds{changes: 1, looks: 2, others: 1, failures: 1, resends: 1, warm: true},
+		bounds{changes: 2, looks: 1, flights: 1, others: 1, failures: 1, resends: 1, warm: true}},
+	{"looks race expiry",
+		bounds{expires: 1, looks: 1, flights: 1, warm: true, claims: true},
+		bounds{changes: 1, expires: 1, looks: 1, flights: 1, warm: true, claims: true}},
+	{"looks after a failover",
+		bounds{changes: 1, looks: 1, failovers: 1, resends: 1, warm: true},
+		bounds{changes: 1, looks: 1, flights: 1, failovers: 1, resends: 1, warm: true}},
+	{"looks after a failover, strict",
+		bounds{changes: 1, looks: 1, failovers: 1, resends: 1, strict: true, warm: true},
+		bounds{changes: 1, looks: 1, flights: 1, failovers: 1, resends: 1, strict: true, warm: true}},
+	{"looks at a demoted master",
+		bounds{changes: 1, looks: 1, failovers: 1, isolations: 1, warm: true, full: true},
+		bounds{changes: 1, looks: 1, failovers: 1, isolations: 1, resends: 1, strict: true, warm: true, full: true}},
 }

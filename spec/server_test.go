@@ -4,7 +4,7 @@ package spec
 // publish as one. It tells what it did: a set that is late only invalidates.
 func (s *state) run(o op, v int8, m mutant) (seq, epoch int8, did op) {
 	r := &s.server
-	if !r.known {
+	if !r.known || r.recordID != r.id && m != anyServer {
 		s.beginEpoch(0)
 	}
 	c, held := s.changes[v], r.value
@@ -95,6 +95,14 @@ func serverSteps(s *state, step func(move, state)) {
 	failoverSteps(s, step)
 }
 
+// readable is what a read finds.
+func (r *server) readable() past {
+	if !r.known {
+		return past{value: r.value}
+	}
+	return past{r.seq, r.epoch, r.value}
+}
+
 func (s *state) forget() {
 	r := &s.server
 	r.known, r.seq, r.logFrom, r.changed, r.value = false, 0, 0, 0, value{}
@@ -112,6 +120,9 @@ func (s *state) replaceServer() {
 		if fl := &s.flights[f]; fl.at == recorded {
 			fl.at, fl.trusted = loading, false
 		}
+	}
+	for i := range s.inst {
+		s.breakLooks(i)
 	}
 }
 
@@ -137,11 +148,15 @@ func failoverSteps(s *state, step func(move, state)) {
 		c.lost = c.lost || c.ran() && c.seq > n.snapshot.seq
 	}
 	n.snapshot, n.saved = server{}, false
+	if n.watch != before && !n.watchable(n.watched) {
+		return // nothing is left to watch
+	}
 	n.excuse()
 	step(move{"", 0, "failover"}, n)
 	if n.left.isolations > 0 {
 		n.left.isolations--
 		n.inst[1].isolated = true
+		n.demoted = s.server.readable()
 		step(move{"", 0, "failover, unnoticed by 1"}, n)
 	}
 }
@@ -149,7 +164,7 @@ func failoverSteps(s *state, step func(move, state)) {
 // excuse: what a lost change took away, readers who are under way may meet.
 func (s *state) excuse() {
 	if s.watch != before {
-		return // watchable tells
+		return
 	}
 	for f := range s.flights {
 		fl := &s.flights[f]

@@ -19,6 +19,7 @@ type state struct {
 	changes  [maxChanges + 1]change
 	server   server
 	snapshot server // what a failover or restart would come back with
+	demoted  past   // what an isolated instance reads
 	saved    bool
 	late     bool // a fill was late: see promises_test.go
 	inst     [nInstances]instance
@@ -55,6 +56,13 @@ type server struct {
 	changed         int8 // newest seq in the log that concerns the key
 	value           value
 	epochs, servers int8 // how many there were, for new names
+}
+
+// past is what a demoted master has, which does not change any more: the record, of
+// epoch 0 if there is none, and the value.
+type past struct {
+	seq, epoch int8
+	value      value
 }
 
 // value is what Redis holds for the key.
@@ -150,7 +158,10 @@ type flight struct {
 	stamp   stamp // its ticket; negative: L1 will not believe it
 	proof   age   // that there was when it got the ticket
 	epoch   int8
-	age     age
+	since   age   // of the ticket, for those who join
+	age     age   // of what it has found
+	bounded bool  // its readers accept the bound, so that L1 may answer
+	held    bool  // and has answered
 	record  int8  // seq read before the value
 	trusted bool  // the record was believed
 	saw     value // the value that it is to claim
@@ -167,7 +178,9 @@ type stage int8
 const (
 	idle stage = iota
 
-	begun     // flight: has its ticket
+	looking   // flight: has the ticket of a look
+	glimpsed  // the look has read the record
+	begun     // has the ticket of a load
 	recorded  // has read the record
 	claiming  // has read a value that is to be refreshed
 	loading   // has a lease or a claim, or none, and asks the loader

@@ -10,7 +10,7 @@ package spec
 // That loses nothing. Evidence from t counts at y in reality if y-t <= D. If t < T,
 // then y < x, and the model lets it count there too. If it does not count in reality,
 // the model may choose so: L1 that is not believed and flights that are not joined
-// are no steps, and a read of Redis has its choice in valueSteps.
+// are no steps, a read of Redis has its choice in valueSteps, and a look may depart.
 //
 // All other promises are kept or broken whatever time it is. They are looked at
 // before the watch begins, from where every order of steps can be taken too; and
@@ -41,6 +41,7 @@ func (s *state) ages(f func(*age)) {
 	}
 	for i := range s.flights {
 		f(&s.flights[i].age)
+		f(&s.flights[i].since)
 		f(&s.flights[i].proof)
 	}
 }
