@@ -7,7 +7,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -128,11 +127,13 @@ func run(o options) error {
 		return err
 	}
 	defer s.Close()
-	stopped, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	go func() {
-		<-stopped.Done()
-		s.Close() // whatever runs fails now, and is not written
+		<-signals
+		s.Close() // it would outlive this process; some contenders wait long for it to come back
+		fmt.Fprintln(os.Stderr, "\nbench: interrupted, nothing is written")
+		os.Exit(1)
 	}()
 
 	b := &bencher{options: o, effort: e, arena: newArena(s), screen: newScreen(os.Stderr)}
@@ -141,11 +142,7 @@ func run(o options) error {
 	parts := []func() error{b.heap, func() error { return b.hitRatios(traces) }, b.fleet}
 	var failed []error // what fails is left out, and the rest is measured all the same
 	for _, part := range slices.Concat(b.scenarios(), parts) {
-		err := part()
-		if stopped.Err() != nil {
-			return errors.New("interrupted, nothing is written")
-		}
-		failed = append(failed, err)
+		failed = append(failed, part())
 	}
 	if err := b.results.write(o.out); err != nil {
 		return err

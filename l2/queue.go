@@ -11,6 +11,10 @@ const (
 	pipelines = 4
 	// pipelined bounds the calls that share one pipeline.
 	pipelined = 256
+	// lone is how many calls may be under way for others to go without a pipeline too.
+	// Two callers who take turns on one connection wait for each other; must be below
+	// pipelines, or calls that wait could be stranded.
+	lone = 2
 )
 
 var errClosed = errors.New("the store is closed")
@@ -21,7 +25,7 @@ var errClosed = errors.New("the store is closed")
 type queue struct {
 	mu      sync.Mutex
 	calls   []*call
-	running int // pipelines, and a call that runs alone
+	running int // pipelines, and calls that run alone
 	due     int // pipelines about to take calls
 	closed  bool
 	ended   sync.WaitGroup // all that run; added to under mu, so not once closed
@@ -83,12 +87,12 @@ func (q *queue) take(batch []*call) (_ []*call, start bool) {
 	return batch, q.start()
 }
 
-// enterAlone counts a call in that runs without a pipeline, if nothing else is
-// under way; leaveAlone counts it out.
+// enterAlone counts a call in that runs without a pipeline, if nothing waits and little
+// is under way; leaveAlone counts it out.
 func (q *queue) enterAlone() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.running > 0 || q.closed {
+	if q.running >= lone || len(q.calls) > 0 || q.closed {
 		return false
 	}
 	q.begin()
