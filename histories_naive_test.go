@@ -69,9 +69,10 @@ func (n *naive) read(ctx context.Context, key string, bypass bool) (int, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	if b, err := n.client.Get(ctx, key).Bytes(); err == nil && json.Unmarshal(b, &p) == nil {
-		n.keep(p)
-		return p.Version, nil
+	var found product // not p, whose tags others read
+	if b, err := n.client.Get(ctx, key).Bytes(); err == nil && json.Unmarshal(b, &found) == nil {
+		n.keep(found)
+		return found.Version, nil
 	}
 	p, err := n.source.load(context.Background(), key)
 	if err != nil {

@@ -52,11 +52,11 @@ func TestOutage(t *testing.T) {
 			}
 		}
 	}
-	until("Current: proven ", "subscribed")
+	until("Current: proven ")
 	server.Kill(t)
 	until("Redis does not answer since ", "Reads go to the loader", "subscription lost", `class="shade"`)
 	server.Restart(t)
-	until("Current: proven ", "Last trouble ", "data lost", "Redis answers again.")
+	until("Current: proven ", "Last trouble ", "data lost", "Redis answers again.", "subscribed")
 	if answer := get(t, p, "?key=secret"); !strings.Contains(answer, "The next read of <code>secret</code>: <strong>L") || strings.Contains(answer, "value of") {
 		t.Error("the key is not explained")
 	}
