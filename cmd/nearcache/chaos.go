@@ -231,6 +231,7 @@ func (a *arena) change(instance, key int) {
 	}
 	a.journal.Acked(a.keys[key], version, instance, a.now())
 	a.changes.Add(1)
+	a.read(instance, key, false) // its own write, before anybody can have announced it
 }
 
 // harms are the faults, with how long each lasts, in bounds.

@@ -333,10 +333,16 @@ func TestChaosFindsWhatIsBroken(t *testing.T) {
 	} {
 		t.Run(guard, func(t *testing.T) {
 			server := redistest.StartProcess(t)
-			c := exec.Command(mutant, "chaos", "--for", "12s", "--staleness", "500ms", "--json")
-			c.Env = append(command(server.Addr()).Env, "NEARCACHE_MUTANT="+guard)
-			o := finish(t, c)
-			v := parse[verdict](t, o)
+			chaos := func() (outcome, verdict) {
+				c := exec.Command(mutant, "chaos", "--for", "12s", "--staleness", "500ms", "--json")
+				c.Env = append(command(server.Addr()).Env, "NEARCACHE_MUTANT="+guard)
+				o := finish(t, c)
+				return o, parse[verdict](t, o)
+			}
+			o, v := chaos()
+			for tries := 1; rule != "" && v.Kept && tries < 3; tries++ { // its faults are dice
+				o, v = chaos()
+			}
 			if broken := rule != ""; v.Kept == broken || o.code == exitOK == broken || broken && v.Violations[rule] == 0 {
 				t.Errorf("exit code %d: %+v", o.code, v)
 			}
