@@ -3,6 +3,7 @@ package testcontainers
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"testing"
@@ -106,4 +107,20 @@ func run(ctx context.Context, t testing.TB, name string, options ...testcontaine
 		t.Fatalf("container of %s: %v", name, err)
 	}
 	return c
+}
+
+// said returns what a container printed, for a server that does not answer.
+func said(c testcontainers.Container) string {
+	ctx, cancel := context.WithTimeout(context.Background(), settling) // a test's may be over
+	defer cancel()
+	logs, err := c.Logs(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	defer logs.Close()
+	text, err := io.ReadAll(logs)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }

@@ -66,7 +66,7 @@ func single(ctx context.Context, t testing.TB, f *flavour) *Servers {
 		err = redistest.Answering(ctx, addr)
 	}
 	if err != nil {
-		t.Fatalf("the server in the container: %v", err)
+		t.Fatalf("the server in the container: %v\n%s", err, said(c))
 	}
 	return &Servers{Options: redis.UniversalOptions{Addrs: []string{addr}}, Containers: []testcontainers.Container{c}}
 }
@@ -135,9 +135,10 @@ func (s *Servers) sentinel(ctx context.Context, t testing.TB, name, addr, master
 
 func (s *Servers) add(ctx context.Context, t testing.TB, name, addr string, options ...testcontainers.ContainerCustomizer) {
 	t.Helper()
-	s.Containers = append(s.Containers, run(ctx, t, name, append(options,
-		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) { h.NetworkMode = "host" }))...))
+	c := run(ctx, t, name, append(options,
+		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) { h.NetworkMode = "host" }))...)
+	s.Containers = append(s.Containers, c)
 	if err := redistest.Answering(ctx, addr); err != nil {
-		t.Fatalf("the server in the container at %s: %v", addr, err)
+		t.Fatalf("the server in the container at %s: %v\n%s", addr, err, said(c))
 	}
 }

@@ -2,10 +2,12 @@ package redistest
 
 import (
 	"context"
-	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -162,19 +164,35 @@ func (s *Server) ready() bool {
 	}
 }
 
-// FreeAddrs returns n loopback addresses with ports that are free now.
+// firstPort and ports are the range of FreeAddrs. The kernel gives its own choices
+// (of port 0, for outgoing connections, for what Docker publishes) from 32768 on at
+// the lowest, so none of these takes a port between FreeAddrs and the server's start.
+const firstPort, ports = 20_000, 12_000
+
+var handedOut sync.Map // ports that FreeAddrs gave before
+
+// FreeAddrs returns n loopback addresses with ports that are free now, and that this
+// process is not given again: a server may start at one of them later.
 func FreeAddrs(t testing.TB, n int) []string {
 	t.Helper()
-	addrs := make([]string, n)
-	for i := range addrs {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(fmt.Errorf("no free loopback port: %w", err))
+	var addrs []string
+	for range 100 * n {
+		port := firstPort + rand.IntN(ports)
+		if _, before := handedOut.LoadOrStore(port, true); before {
+			continue
 		}
-		defer l.Close() // held until all are found, so that none is found twice
-		addrs[i] = l.Addr().String()
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue // of another process
+		}
+		l.Close()
+		if addrs = append(addrs, addr); len(addrs) == n {
+			return addrs
+		}
 	}
-	return addrs
+	t.Fatalf("only %d of %d loopback ports are free from %d on", len(addrs), n, firstPort)
+	return nil
 }
 
 // Port returns the port of addr, host:port.
