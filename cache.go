@@ -151,6 +151,7 @@ func (c *Cache[V]) board(ctx context.Context, key string, s *settings, b *batch[
 		load: func() (tiered.Ticket, load[tiered.Answer[V]]) { return c.loadOf(key, *s, b, look) },
 	}
 	if look {
+		call.leads = c.cfg.loads()
 		call.look = func(ctx context.Context) (a tiered.Answer[V], over bool, err error) {
 			q := c.query(key, *s, at.ticket)
 			a, found := c.tiers.Look(ctx, q)

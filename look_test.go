@@ -14,6 +14,7 @@ import (
 // lookout is a tower whose flights begin with a look.
 type lookout struct {
 	*tower
+	leads        bool
 	made, loaded atomic.Int64
 }
 
@@ -25,6 +26,7 @@ func (o *lookout) look(ctx context.Context, bound time.Duration, nothing bool) (
 		time.Sleep(time.Second)
 		return 100, nil
 	})
+	call.leads = o.leads
 	call.look = func(ctx context.Context) (int, bool, error) {
 		n := o.made.Add(1)
 		select {
@@ -91,6 +93,71 @@ func TestLooksOutliveTheirCallers(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestCrowdsDoNotWaitForALook: the sixteenth caller has the flight depart, on the terms of
+// the first. Who looks is answered by the look, if that finds something, and nobody else is.
+func TestCrowdsDoNotWaitForALook(t *testing.T) {
+	for name, c := range map[string]struct {
+		joiners     int
+		bound       time.Duration // of the last of them
+		leads       bool
+		nothing     bool // is found by the look
+		first, last int  // what the first and the last caller are answered
+		after       time.Duration
+	}{
+		"a crowd":              {15, time.Minute, true, false, 1, 100, 1500 * time.Millisecond},
+		"that looked in vain":  {15, time.Minute, true, true, 100, 100, 1500 * time.Millisecond},
+		"no crowd":             {14, time.Minute, true, false, 1, 1, time.Second},
+		"nobody who can load":  {30, time.Minute, false, false, 1, 1, time.Second},
+		"the last accept more": {15, time.Hour, true, false, 1, 1, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := &lookout{tower: newTower(), leads: c.leads}
+				began := time.Now()
+				var callers sync.WaitGroup
+				ask := func(bound time.Duration, want int, after time.Duration) {
+					callers.Go(func() {
+						v, err := o.look(t.Context(), bound, c.nothing)
+						if passed := time.Since(began); v != want || err != nil || passed != after {
+							t.Errorf("answered %d, %v after %v, want %d after %v", v, err, passed, want, after)
+						}
+					})
+				}
+				ask(time.Minute, c.first, max(time.Second, c.after*time.Duration(c.first/100)))
+				synctest.Wait()
+				for range c.joiners - 1 {
+					ask(time.Minute, c.last, c.after)
+				}
+				time.Sleep(500 * time.Millisecond)
+				ask(c.bound, c.last, c.after)
+				synctest.Wait()
+				callers.Wait()
+				if looks, loads := o.made.Load(), o.loaded.Load(); looks != 1 || loads != int64(c.last/100) {
+					t.Errorf("%d looks, %d loads", looks, loads)
+				}
+				if v, _ := o.look(t.Context(), time.Minute, false); v != 2 {
+					t.Errorf("a later caller was answered %d", v)
+				}
+			})
+		})
+	}
+}
+
+// TestCrowdAfterTheLook: who joined before a look has landed, and would have the flight
+// depart after, loads nothing.
+func TestCrowdAfterTheLook(t *testing.T) {
+	o := &lookout{tower: newTower()}
+	at, call, v := o.seat("k", time.Minute), o.call(nil), 1
+	s := o.shard(at.ticket)
+	fl, _, _, _ := o.board(s, at)
+	o.board(s, at)
+	s.looked("k", fl, &v, nil)
+	<-o.depart(t.Context(), s, "k", fl, call)
+	if len(s.aloft) != 0 || fl.value != 1 {
+		t.Errorf("%d flights departed, the value is %d", len(s.aloft), fl.value)
 	}
 }
 

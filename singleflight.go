@@ -15,7 +15,10 @@ import (
 // has, as it has most of what L1 misses, is not worth a goroutine and a context. If the
 // look brings nothing the flight departs, to load, with all who have boarded: they wait
 // once and are woken once, since a crowd that is woken to wait for the load anew keeps
-// the load from beginning.
+// the load from beginning. Nor does a crowd wait for the look: that so many ask at once
+// says that the value went missing everywhere, and they keep the processors busy, so that
+// each round trip takes until all of them have come. What the look brings then is for its
+// caller alone.
 //
 // Each caller leaves at its own deadline, the load outlives its first caller and ends
 // with its last, and nobody joins a flight that an invalidation has overtaken. That is
@@ -28,6 +31,10 @@ type flights[V any] struct {
 	running  sync.WaitGroup // flights that have departed, also those that everybody has left
 }
 
+// crowd is how many callers a flight does not keep waiting for a look. The load asks Redis
+// again, by a write command: with fewer that would be a price for each of them.
+const crowd = 16
+
 type flightShard[V any] struct {
 	mu     sync.Mutex
 	calls  map[string]*flight[V]
@@ -39,6 +46,7 @@ type flight[V any] struct {
 	// These are guarded by the shard's mu.
 	ticket  tiered.Ticket // of the look, then of the load
 	bound   time.Duration // of its first reader, for whom L1 is asked
+	gone    bool          // it has departed or is over: a look that is under way is its caller's own
 	waiters int
 	stays   bool          // goes on without waiters
 	done    chan struct{} // made by the first who waits
@@ -72,6 +80,7 @@ type seat struct {
 type call[V any] struct {
 	look   func(context.Context) (v V, over bool, err error) // over: that is the outcome; or nil
 	load   func() (tiered.Ticket, load[V])                   // of a flight that departs now
+	leads  bool                                              // a crowd may depart with its load
 	good   func(*V) bool                                     // whether a stand-in will do
 	joined func()                                            // told that another's flight was joined; or nil
 }
@@ -89,17 +98,19 @@ func (f *flights[V]) do(ctx context.Context, at seat, c call[V]) (v *V, joined b
 		return nil, false, ErrReentrant
 	}
 	s := f.shard(at.ticket)
-	fl, done, joined := f.board(s, at)
+	fl, done, joined, crowded := f.board(s, at)
 	switch {
 	case fl == nil:
 		return nil, false, ErrClosed
 	case !joined:
-		if f.look(ctx, s, at.key, fl, c) {
-			return &fl.value, false, fl.err
+		if v, over, err := f.look(ctx, s, at.key, fl, c); over {
+			return v, false, err
 		}
 		done = f.depart(ctx, s, at.key, fl, c)
 	case c.joined != nil:
 		c.joined()
+	case crowded && c.leads:
+		f.depart(ctx, s, at.key, fl, c)
 	}
 	if o := fl.standIn.Load(); joined && o != nil && o.soft && c.good(&o.value) {
 		s.leave(at.key, fl, true)
@@ -126,7 +137,7 @@ func (f *flights[V]) do(ctx context.Context, at seat, c call[V]) (v *V, joined b
 // start begins a flight that nobody waits for, unless there is one.
 func (f *flights[V]) start(ctx context.Context, at seat, c call[V]) (started bool) {
 	s := f.shard(at.ticket)
-	fl, _, joined := f.board(s, at)
+	fl, _, joined, _ := f.board(s, at)
 	if fl == nil {
 		return false
 	}
@@ -144,17 +155,18 @@ func (f *flights[V]) shard(t tiered.Ticket) *flightShard[V] {
 // board joins the key's flight, which is over when done is closed, or enters one that
 // the caller has to begin. One that is not current is set aside: who joined it before
 // gets its value, nobody joins it any more. One whose first reader accepts more
-// staleness may answer from L1 what is too old here.
-func (f *flights[V]) board(s *flightShard[V], at seat) (fl *flight[V], done <-chan struct{}, joined bool) {
+// staleness may answer from L1 what is too old here; for the same reason a crowd departs
+// on the terms of its first reader.
+func (f *flights[V]) board(s *flightShard[V], at seat) (fl *flight[V], done <-chan struct{}, joined, crowded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, nil, false
+		return nil, nil, false, false
 	}
 	fl = s.calls[at.key]
 	if fl != nil && !at.alone && (fl.bound <= at.bound && fl.ticket.Current(at.bound) || guard.Removed(guard.JoinCurrent)) {
 		fl.waiters++
-		return fl, fl.wait(), true
+		return fl, fl.wait(), true, fl.waiters >= crowd && !fl.gone && fl.bound == at.bound
 	}
 	fl = &flight[V]{ticket: at.ticket, bound: at.bound, waiters: 1}
 	if f.patience > 0 {
@@ -165,7 +177,7 @@ func (f *flights[V]) board(s *flightShard[V], at seat) (fl *flight[V], done <-ch
 		s.aloft = make(map[*flight[V]]struct{})
 	}
 	s.calls[at.key] = fl
-	return fl, nil, false
+	return fl, nil, false, false
 }
 
 // wait returns what is closed when the flight is over.
@@ -177,18 +189,34 @@ func (fl *flight[V]) wait() <-chan struct{} {
 }
 
 // look looks, if that is wanted, and reports whether nothing is left to do.
-func (f *flights[V]) look(ctx context.Context, s *flightShard[V], key string, fl *flight[V], c call[V]) (over bool) {
+func (f *flights[V]) look(ctx context.Context, s *flightShard[V], key string, fl *flight[V], c call[V]) (found *V, over bool, err error) {
 	if c.look == nil {
-		return false
+		return nil, false, nil
 	}
-	over, err := true, ErrGoexit // stays if look does not return
+	var v V
+	over, err = true, ErrGoexit // stays if look does not return
 	defer func() {
 		if over {
-			s.land(key, fl, err)
+			found = s.looked(key, fl, &v, err)
 		}
 	}()
-	fl.value, over, err = c.look(ctx)
-	return over
+	v, over, err = c.look(ctx)
+	return nil, over, err
+}
+
+// looked ends a flight with what its look has brought, or takes its first caller off one
+// that has departed: there may be passengers who joined by the ticket of the load.
+func (s *flightShard[V]) looked(key string, fl *flight[V], v *V, err error) *V {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fl.gone {
+		s.drop(key, fl)
+		own := *v
+		return &own
+	}
+	fl.value = *v
+	s.over(key, fl, err)
+	return &fl.value
 }
 
 // depart lets the flight go on without its first caller, unless that has left and was
@@ -198,6 +226,10 @@ func (f *flights[V]) depart(ctx context.Context, s *flightShard[V], key string, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	done = fl.wait()
+	if fl.gone {
+		return done
+	}
+	fl.gone = true
 	if s.closed {
 		s.over(key, fl, ErrClosed)
 		return done
@@ -266,6 +298,7 @@ func (s *flightShard[V]) land(key string, fl *flight[V], err error) {
 // must not be given a value from before its ticket.
 func (s *flightShard[V]) over(key string, fl *flight[V], err error) {
 	s.closeTo(key, fl)
+	fl.gone = true
 	delete(s.aloft, fl)
 	if fl.cancel != nil {
 		fl.cancel()
@@ -286,6 +319,10 @@ func (s *flightShard[V]) leave(key string, fl *flight[V], stays bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fl.stays = fl.stays || stays
+	s.drop(key, fl)
+}
+
+func (s *flightShard[V]) drop(key string, fl *flight[V]) {
 	if fl.waiters--; fl.waiters == 0 && !fl.stays {
 		s.closeTo(key, fl)
 		if fl.cancel != nil {

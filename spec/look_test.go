@@ -5,8 +5,9 @@ package spec
 // departs: the model has nothing else of it.
 //
 // What a look does not bring is loaded by the same flight, which departs with a new
-// ticket, and with those who have joined it. Its first reader may leave at any time, so
-// it may always depart.
+// ticket, and with those who have joined it. Its first reader may leave at any time, and
+// a crowd does not wait for it, so it may always depart. A first reader who goes on to
+// look then is another flight, which nobody joins.
 
 // slot is that of the next flight.
 func (s *state) slot() int8 { return maxFlights - s.left.flights - s.left.looks }
