@@ -77,13 +77,23 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// reads has an instance read key, until it is an L1 hit there.
+// reads has an instance read key, until it is an L1 hit there and L2 holds it.
 func (f *fleet) reads(t *testing.T, instance int, key string, opts ...nearcache.Option) {
 	t.Helper()
 	eventually(t, "an L1 hit", func() bool {
 		var info nearcache.Info
 		_, err := f.caches[instance].Get(context.Background(), key, append(opts, nearcache.WithInfo(&info))...)
 		return err == nil && info.Source == nearcache.FromL1
+	})
+	f.filled(t, key)
+}
+
+// filled waits until L2 holds the value of key: it is filled behind the reader's back.
+func (f *fleet) filled(t *testing.T, key string) {
+	t.Helper()
+	eventually(t, "L2 holds "+key, func() bool {
+		x, err := f.caches[0].Explain(context.Background(), key)
+		return err == nil && x.L2.Holds == "value"
 	})
 }
 

@@ -144,6 +144,7 @@ func TestFillsAreSilent(t *testing.T) {
 		key := fmt.Sprint("cold", i)
 		s.fleet.source.put(key, 1)
 		s.fleet.settled(t, 0, key, 1)
+		s.fleet.filled(t, key) // or the next one waits for it
 		s.fleet.settled(t, 1, key, 1)
 	}
 	if n := heard(); n != 0 {
