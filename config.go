@@ -72,9 +72,9 @@ type Config[V any] struct {
 	// each second the reading of values by reflection. Default false.
 	DetectMutation bool
 
-	// MaxBytes bounds the memory of L1, approximately: keys, values as estimated by
-	// reflection, and 240 bytes an entry. Bookkeeping adds a tenth. Default 64 MiB; at
-	// least 64 KiB.
+	// MaxBytes bounds the memory of L1 within about 5 %: keys, values as estimated by
+	// reflection, 260 bytes an entry, and a tenth of it all for bookkeeping. Fixed
+	// buffers of a megabyte come on top. Default 64 MiB; at least 64 KiB.
 	MaxBytes int64
 
 	// MaxKeyBytes bounds keys. Default 1024; at most 65,536.

@@ -12,6 +12,7 @@ import (
 	"github.com/nearcache/nearcache/bench/access"
 	"github.com/nearcache/nearcache/bench/contender"
 	"github.com/nearcache/nearcache/bench/measure"
+	"github.com/nearcache/nearcache/l1"
 )
 
 // HitRatio is how many accesses of a trace a cache of a size answered itself.
@@ -90,18 +91,29 @@ func sizedOtter(entries int, load contender.Load) (func(string) error, func(), e
 	}, func() { c.StopAllGoroutines() }, nil
 }
 
-// sizedNearcache limits bytes, which is all that nearcache can limit, to what the
-// entries are charged.
+// sizedNearcache limits bytes, which is all that nearcache can limit, so that it has
+// room for as many entries.
 func sizedNearcache(entries int, load contender.Load) (func(string) error, func(), error) {
-	charge, err := chargeOf(traceKey(0))
+	maxBytes, err := bytesFor(entries)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := nearcache.New(nearcache.Config[contender.Product]{Load: load, MaxBytes: charge * int64(entries)})
+	c, err := nearcache.New(nearcache.Config[contender.Product]{Load: load, MaxBytes: maxBytes})
 	if err != nil {
 		return nil, nil, err
 	}
 	return func(key string) error { _, err := c.Get(context.Background(), key); return err }, func() { c.Close() }, nil
+}
+
+// bytesFor returns the limit at which nearcache has room for so many entries.
+func bytesFor(entries int) (int64, error) {
+	charge, err := chargeOf(traceKey(0))
+	room := charge * int64(entries)
+	maxBytes := room
+	for l1.Room(maxBytes) < room {
+		maxBytes += room - l1.Room(maxBytes)
+	}
+	return maxBytes, err
 }
 
 // chargeOf returns what nearcache charges for the entry of one key.

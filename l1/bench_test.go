@@ -31,7 +31,7 @@ func BenchmarkHit(b *testing.B) {
 	epoch := NewEpoch("", 1, 65536)
 	epoch.Prove(Always)
 	for _, k := range keys {
-		store.Put(&Entry[[200]byte]{Key: k, Epoch: epoch, Stamp: 1, Expires: Always})
+		store.Put(&Entry[[200]byte]{Key: k, Epoch: epoch, Stamp: 1}, Life{Expires: Always})
 		bare.SetWithTTL(k, [200]byte{}, 1, time.Hour)
 	}
 	store.cache.Wait()

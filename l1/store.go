@@ -3,6 +3,7 @@ package l1
 import (
 	"fmt"
 	"hash/maphash"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,88 +11,27 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 )
 
-// Entry is a decoded value with what the read needs to judge it. It is shared
-// by all readers and must not change once it was handed to [Store.Put].
-type Entry[V any] struct {
-	// What a hit compares comes first, and fits into one cache line and a bit.
-	Key     string
-	Epoch   *Epoch
-	Stamp   Stamp   // the newest change that the value is known to reflect
-	Born    Instant // when that read began
-	Expires Instant // end of its life
-	Attend  Instant // until then a hit is only to be answered; 0: until Expires
-	Keep    uint32  // milliseconds after its life in which it may stand in for a load that fails
-	Cost    uint32  // microseconds that it took to get the value
-	Rare    *Rare   // nil for most entries, which saves them its memory
-	Value   V
-}
-
-// Rare is what most entries do without.
-type Rare struct {
-	Err       error         // what is answered instead of the value, which is zero
-	Stale     bool          // the value's life is over at the source; it stands in for what cannot be had
-	Soft      bool          // the value was expired before its time
-	Validator string        // of the value, for the source to compare
-	Tags      []uint64      // hashes of the tags that it names
-	Idle      time.Duration // ends a life in which nobody asks; 0: does not
-	Cap       Instant       // end of that life however often it is asked for
-
-	attend Instant // the entry's own, where every hit has to look here; 0: at Expires
-}
-
-// settle completes an entry before it is published. What has no tags, and whose answer
-// is its value, is judged without a look at Rare, which is in other cache lines: that
-// costs a fifth of a hit. So the others are attended to from the beginning.
-func (e *Entry[V]) settle() {
-	if e.Attend == 0 {
-		e.Attend = e.Expires
-	}
-	if r := e.Rare; r != nil && (r.Err != nil || r.Stale || len(r.Tags) > 0) {
-		if len(r.Tags) > 0 { // the others are not refreshed
-			own := *r
-			own.attend = e.Attend
-			e.Rare = &own
-		}
-		e.Attend = Never
-	}
-}
-
-// DueAt is from when on there is more to do for a hit than to answer it.
-func (e *Entry[V]) DueAt() Instant {
-	switch {
-	case e.Attend != Never || e.Rare == nil:
-		return e.Attend
-	case e.Rare.attend != 0:
-		return e.Rare.attend
-	}
-	return e.Expires
-}
-
-// Gone is when the entry is of no more use.
-func (e *Entry[V]) Gone() Instant {
-	return e.Expires.Add(time.Duration(e.Keep) * time.Millisecond)
-}
-
-// Sight is what a look at the store has found.
-type Sight uint8
-
-const (
-	Miss  Sight = iota
-	Plain       // an entry whose value is the answer
-	Hit         // an entry whose Rare tells what the answer is
-	Due         // likewise, and to be attended to
-	Spent       // an entry whose life is over, and that may stand in for a load that fails
-)
-
 // overhead is what an entry costs beside its key and its value: Ristretto's
-// maps and policy (about 172 bytes, measured as heap growth per entry) and the
-// fields of Entry.
-const overhead = 240
+// maps and policy (about 104 bytes where they fill up, 200 where entries have come and
+// gone in maps that have just grown, measured as heap growth) and the fields of Entry.
+const overhead = 204 + 56
 
 // counted is the assumed size of an entry for which Ristretto's frequency
-// sketch is dimensioned: ten counters each, about 3 bytes a counter. With less than
-// ten the hit ratio drops, by up to 3 points at 8 (bench, Zipf 1.01).
+// sketch is dimensioned: ten counters each. With less than ten the hit ratio drops,
+// by up to 3 points at 8 (bench, Zipf 1.01).
 const counted = 400
+
+func counters(maxBytes int64) int64 { return max(10*maxBytes/counted, 1000) }
+
+// Room returns what a store of maxBytes has for its entries. The rest is Ristretto's
+// sketch: four rows of half a byte a counter, and a Bloom filter of 9.6 bits a counter,
+// both rounded up to powers of two.
+func Room(maxBytes int64) int64 {
+	n := counters(maxBytes)
+	return maxBytes - 2*ceilPow2(n) - ceilPow2(n*96/10)/8
+}
+
+func ceilPow2(n int64) int64 { return 1 << bits.Len64(uint64(n-1)) }
 
 // sweepInterval bounds how long the memory of an entry outlives the entry.
 const sweepInterval = 5 * time.Second
@@ -101,10 +41,11 @@ type Store[V any] struct {
 	cache *ristretto.Cache[uint64, *Entry[V]]
 	seed  maphash.Seed
 	size  func(V) int
-	limit int64
+	limit int64 // of the entries together
 
 	sampled   func(key string, hit bool)
 	evictions atomic.Uint64
+	usual     usual
 
 	gate    gate
 	writing sync.RWMutex // read-held by writers, so that Close can wait for them
@@ -113,9 +54,9 @@ type Store[V any] struct {
 	swept   chan struct{}
 }
 
-// New returns a store that keeps entries of about maxBytes in total: keys,
-// values as measured by size (nil estimates them, see [SizeOf]) and the
-// store's own overhead. The frequency sketch adds about 8 % to that. sampled, which may
+// New returns a store of about maxBytes in total: keys, values as measured by size
+// (nil estimates them, see [SizeOf]), the store's own overhead, and the frequency
+// sketch; see [Room]. Fixed buffers of about 300 KiB come on top. sampled, which may
 // be nil, is told of one in 1,024 lookups, about, and must take no time.
 func New[V any](maxBytes int64, size func(V) int, sampled func(key string, hit bool)) (*Store[V], error) {
 	if size == nil {
@@ -127,14 +68,14 @@ func New[V any](maxBytes int64, size func(V) int, sampled func(key string, hit b
 	s := &Store[V]{
 		seed:    maphash.MakeSeed(),
 		size:    size,
-		limit:   maxBytes,
+		limit:   Room(maxBytes),
 		sampled: sampled,
 		stop:    make(chan struct{}),
 		swept:   make(chan struct{}),
 	}
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *Entry[V]]{
-		NumCounters:        max(10*maxBytes/counted, 1000),
-		MaxCost:            maxBytes,
+		NumCounters:        counters(maxBytes),
+		MaxCost:            s.limit,
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 		OnEvict:            func(*ristretto.Item[*Entry[V]]) { s.evictions.Add(1) },
@@ -206,65 +147,17 @@ func (s *Store[V]) Find(key string) (*Entry[V], bool) {
 	return e, ok && e.Key == key
 }
 
-// sight judges an entry that a reader found who accepts bound of staleness.
-func (e *Entry[V]) sight(hash uint64, bound time.Duration) Sight {
-	now := Now()
-	switch {
-	case !e.Epoch.believes(hash, e.Stamp, e.Born, now, bound):
-		return Miss
-	case now < e.Attend:
-		return Plain
-	}
-	if e.Rare != nil && !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags) {
-		return Miss
-	}
-	switch {
-	case now < e.DueAt():
-		return Hit
-	case now < e.Expires:
-		return Due
-	case now < e.Gone():
-		return Spent
-	}
-	return Miss
-}
-
-// Refusal names the rule by which the entry is not answered at now to a reader that
-// accepts bound of staleness; empty: it is. It says of a look what [Store.Get] does.
-func (e *Entry[V]) Refusal(hash uint64, now Instant, bound time.Duration) string {
-	epoch := e.Epoch
-	switch {
-	case bound <= 0:
-		return "the read accepts no staleness"
-	case epoch.Ended():
-		return "Redis has lost data, or was replaced, since it was read"
-	case now.Sub(max(epoch.Proven(), e.Born)) > bound:
-		return "neither it nor the newest proof is younger than the bound"
-	case uint64(e.Stamp) < epoch.floor.Load():
-		return "all of its shard was taken away since it was read"
-	case e.Stamp < epoch.Floor(hash):
-		return "its key, or one that shares its stripe, was changed since it was read"
-	case e.Rare != nil && !epoch.TagsBelieve(e.Stamp, e.Rare.Tags):
-		return "a tag of it was invalidated since it was read"
-	case now >= e.Gone():
-		return "its life is over"
-	case now >= e.Expires:
-		return "its life is over, and it may stand in only"
-	}
-	return ""
-}
-
-// Put offers e to the store, which may refuse it: what is rarely asked for
+// Put offers e to the store for a life, which may refuse it: what is rarely asked for
 // gives way to what is asked for often, and an entry larger than the whole
 // store is never kept. Nothing may rely on Put to replace an entry; floors do.
-func (s *Store[V]) Put(e *Entry[V]) {
+func (s *Store[V]) Put(e *Entry[V], life Life) {
 	s.writing.RLock()
 	defer s.writing.RUnlock()
 	if s.closed {
 		return
 	}
-	e.settle()
-	s.cache.Set(s.Hash(e.Key), e, int64(overhead+len(e.Key)+s.size(e.Value)))
+	e.settle(life, s.usual.of)
+	s.cache.Set(s.Hash(e.Key), e, int64(overhead+e.extra()+len(e.Key)+s.size(e.Value)))
 }
 
 // Reclaim frees the memory of key's entry if it is stamped below floor. That it
@@ -344,7 +237,7 @@ func (s *Store[V]) dead(now Instant) []uint64 {
 	var hashes []uint64
 	s.cache.IterValues(func(e *Entry[V]) (stop bool) {
 		hash := s.Hash(e.Key)
-		if now >= e.Gone() || e.Stamp < e.Epoch.Floor(hash) || e.Rare != nil && !e.Epoch.TagsBelieve(e.Stamp, e.Rare.Tags) {
+		if now >= e.Life().Gone() || e.Stamp < e.Epoch.Floor(hash) || !e.Epoch.TagsBelieve(e.Stamp, e.Tags()) {
 			hashes = append(hashes, hash)
 		}
 		return false

@@ -3,10 +3,12 @@ package l1
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 )
@@ -25,8 +27,8 @@ func filled(t *testing.T) (*Store[string], *Epoch) {
 	t.Cleanup(s.Close)
 	epoch := NewEpoch("e", 5, 64)
 	epoch.Prove(Now())
-	s.Put(&Entry[string]{Key: "k", Value: "v", Epoch: epoch, Stamp: 10, Born: Now(), Expires: Always,
-		Rare: &Rare{Tags: []uint64{7, 8}}})
+	s.Put(&Entry[string]{Key: "k", Value: "v", Epoch: epoch, Stamp: 10, Born: Now(),
+		Rare: &Rare{Tags: []uint64{7, 8}}}, Life{Expires: Always})
 	s.cache.Wait()
 	if e, saw := s.Get("k", second); saw != Hit || e.Value != "v" {
 		t.Fatal("what was put is not a hit")
@@ -91,11 +93,11 @@ func TestDisbelief(t *testing.T) {
 			e.Disprove()
 		},
 		"another key of the same hash": func(s *Store[string], e *Epoch) {
-			s.cache.Set(s.Hash("k"), &Entry[string]{Key: "other", Epoch: e, Stamp: 10, Expires: Always}, 1)
+			s.cache.Set(s.Hash("k"), &Entry[string]{Key: "other", Epoch: e, Stamp: 10, until: Always}, 1)
 			s.cache.Wait()
 		},
 		"life over": func(s *Store[string], e *Epoch) {
-			s.Put(&Entry[string]{Key: "k", Epoch: e, Stamp: 10, Born: Now(), Expires: Now()})
+			s.Put(&Entry[string]{Key: "k", Epoch: e, Stamp: 10, Born: Now()}, Life{Expires: Now()})
 			s.cache.Wait()
 		},
 	} {
@@ -141,22 +143,23 @@ func TestSights(t *testing.T) {
 		first Sight
 	}{
 		"common":   {nil, Plain},
-		"idle":     {&Rare{Idle: time.Hour, Validator: "v"}, Plain},
+		"idle":     {&Rare{More: &Rarer{Idle: time.Hour, Validator: "v"}}, Plain},
 		"tagged":   {&Rare{Tags: []uint64{7}}, Hit},
-		"failure":  {&Rare{Err: errors.New("down")}, Hit},
+		"failure":  {&Rare{More: &Rarer{Err: errors.New("down")}}, Hit},
 		"stand-in": {&Rare{Stale: true}, Hit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, epoch := filled(t)
 				now := Now()
-				e := &Entry[string]{Key: "k", Epoch: epoch, Stamp: 10, Expires: now.Add(2 * second), Keep: 1000, Rare: c.rare}
+				e := &Entry[string]{Key: "k", Epoch: epoch, Stamp: 10, Rare: c.rare}
+				life := Life{Expires: now.Add(2 * second), Keep: 1000}
 				want := []Sight{c.first, c.first, Spent, Miss}
-				if c.rare == nil || c.rare.Err == nil && !c.rare.Stale {
-					e.Attend = now.Add(second)
+				if e.Rarer().Err == nil && (c.rare == nil || !c.rare.Stale) {
+					life.Attend = now.Add(second)
 					want[1] = Due
 				}
-				s.Put(e)
+				s.Put(e, life)
 				s.cache.Wait()
 				for _, want := range want {
 					if _, saw := s.Get("k", second); saw != want {
@@ -173,11 +176,108 @@ func TestSights(t *testing.T) {
 	}
 }
 
+// TestLife: an entry tells what it was put with, whatever it has of Rare, and again when
+// a copy of it is put for another life.
+func TestLife(t *testing.T) {
+	s, epoch := filled(t)
+	now := Now()
+	lives := []Life{
+		{Expires: now + 10}, {Expires: now + 10, Attend: now + 5}, {Expires: now + 10, Keep: 3}, {Expires: now + 10, Cost: 4},
+		{Expires: now + 20, Attend: now + 5, Keep: 3, Cost: 4}, {Expires: now + 10, Attend: now + 10},
+	}
+	for name, rare := range map[string]*Rare{
+		"common": nil, "empty": {}, "tagged": {Tags: []uint64{7}}, "validated": {More: &Rarer{Validator: "v"}}, "soft": {Soft: true},
+	} {
+		e := &Entry[string]{Key: "k", Epoch: epoch, Rare: rare}
+		for _, l := range append(lives, lives...) {
+			next := *e
+			e = &next
+			s.Put(e, l)
+			if l.Attend == 0 {
+				l.Attend = l.Expires
+			}
+			if got := e.Life(); got != l {
+				t.Errorf("%s: put with %+v, has %+v", name, l, got)
+			}
+		}
+	}
+}
+
+// TestEntriesAreSmall: most need 56 bytes beside their value, also those that may outlive
+// their life.
+func TestEntriesAreSmall(t *testing.T) {
+	if n := unsafe.Sizeof(Entry[[200]byte]{}); n != 256 {
+		t.Errorf("an entry of 200 bytes takes %d", n)
+	}
+	s, epoch := filled(t)
+	const n = 1000
+	entries := make([]Entry[int], n)
+	allocated := testing.AllocsPerRun(1, func() {
+		for i := range entries {
+			entries[i] = Entry[int]{Key: "k", Epoch: epoch}
+			expires := Now().Add(time.Hour)
+			entries[i].settle(Life{Expires: expires, Attend: expires.Add(-second), Keep: 1000, Cost: uint32(i % 3)}, s.usual.of)
+		}
+	})
+	if allocated > n/10 {
+		t.Errorf("%.0f allocations for %d entries of three kinds", allocated, n)
+	}
+}
+
+// TestUsualTermsAreBounded, and those of entries that came before are not disturbed.
+func TestUsualTermsAreBounded(t *testing.T) {
+	var u usual
+	first := u.of(terms{keep: 1})
+	for i := range uint32(3 * mostUsual) {
+		if r := u.of(terms{keep: i + 1}); r.keep != i+1 || len(u.by) > mostUsual {
+			t.Fatalf("terms %d: %+v, %d kept", i, r.terms, len(u.by))
+		}
+	}
+	if first.keep != 1 || u.of(terms{}) != nil {
+		t.Errorf("%+v, %+v", first.terms, u.of(terms{}))
+	}
+}
+
+// TestHeapWithinLimit: a full store needs what it was given, with 5 % to spare, sketch
+// and all.
+func TestHeapWithinLimit(t *testing.T) {
+	for _, c := range []struct{ limit, size int }{{17 << 20, 16}, {32 << 20, 16}, {28 << 20, 200}, {32 << 20, 200}, {32 << 20, 2000}, {48 << 20, 4000}} {
+		limit, size := int64(c.limit), c.size
+		before := heapInUse()
+		s, err := New[[]byte](limit, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		epoch := NewEpoch("e", 1, 64)
+		for i := range 2 * c.limit / (overhead + size) {
+			s.Put(&Entry[[]byte]{Key: fmt.Sprint("product:", i), Value: make([]byte, size), Epoch: epoch}, Life{Expires: Always})
+			if i%1000 == 0 {
+				s.cache.Wait() // or it would drop most of them
+			}
+		}
+		s.cache.Wait()
+		grown, held := heapInUse()-before, s.Bytes()
+		t.Logf("values of %d bytes: %d MiB of heap, %d MiB by the store's account, limit %d", size, grown>>20, held>>20, limit>>20)
+		if held < limit/10*8 || grown > limit/100*105 {
+			t.Errorf("values of %d bytes: %d bytes of heap, %d by the store's account, limit %d", size, grown, held, limit)
+		}
+		s.Close()
+	}
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 // TestSweep: the memory of an expired entry is freed in bounded time.
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, epoch := filled(t)
-		s.Put(&Entry[string]{Key: "brief", Epoch: epoch, Stamp: 10, Expires: Now().Add(second)})
+		s.Put(&Entry[string]{Key: "brief", Epoch: epoch, Stamp: 10}, Life{Expires: Now().Add(second)})
 		s.cache.Wait()
 		held := s.Bytes()
 		time.Sleep(second + sweepInterval)
@@ -268,7 +368,7 @@ func TestCloseUnderUse(t *testing.T) {
 			users.Go(func() {
 				for n := range 2000 {
 					key := fmt.Sprint(i, n%50)
-					s.Put(&Entry[int]{Key: key, Epoch: epoch, Born: Now(), Expires: Always})
+					s.Put(&Entry[int]{Key: key, Epoch: epoch, Born: Now()}, Life{Expires: Always})
 					s.Get(key, second)
 					s.Reclaim(key, 1)
 				}
@@ -291,7 +391,7 @@ func TestByteBound(t *testing.T) {
 	defer s.Close()
 	epoch := NewEpoch("", 0, 64)
 	for i := range 5000 {
-		s.Put(&Entry[[]byte]{Key: fmt.Sprint(i), Value: make([]byte, 1000), Epoch: epoch, Expires: Always})
+		s.Put(&Entry[[]byte]{Key: fmt.Sprint(i), Value: make([]byte, 1000), Epoch: epoch}, Life{Expires: Always})
 	}
 	s.cache.Wait()
 	if b := s.Bytes(); b > 1<<20 || b < 1<<19 {

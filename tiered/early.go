@@ -30,12 +30,13 @@ func (t *Tiers[V]) ahead(cost uint32) time.Duration {
 	return time.Duration(float64(cost) * float64(time.Microsecond) * t.cfg.RefreshAhead * rand.ExpFloat64())
 }
 
-// attend returns when a hit of e has something to do beside answering.
-func (t *Tiers[V]) attend(e *l1.Entry[V], now l1.Instant) l1.Instant {
-	window := time.Duration(earliest * t.cfg.RefreshAhead * float64(e.Cost) * float64(time.Microsecond))
-	at := max(e.Expires.Add(-window), now)
-	if e.Rare != nil && e.Rare.Idle > 0 {
-		at = min(at, now.Add(e.Rare.Idle/8))
+// attend returns when a hit has something to do beside answering. idle, unless it is 0,
+// ends the life of what nobody asks for.
+func (t *Tiers[V]) attend(l l1.Life, idle time.Duration, now l1.Instant) l1.Instant {
+	window := time.Duration(earliest * t.cfg.RefreshAhead * float64(l.Cost) * float64(time.Microsecond))
+	at := l.Expires.Add(-window) // perhaps before now; the time between them is that of others
+	if idle > 0 {
+		at = min(at, now.Add(idle/8))
 	}
 	return at
 }
@@ -48,12 +49,14 @@ func (t *Tiers[V]) attend(e *l1.Entry[V], now l1.Instant) l1.Instant {
 // again for one that is the same would be to refresh with the square of the
 // probability, too late for a hot key.
 func (t *Tiers[V]) Attend(e *l1.Entry[V]) (ahead time.Duration, ok bool) {
-	ahead = t.ahead(e.Cost)
-	return ahead, idles(e) || ahead >= e.Expires.Sub(l1.Now()) && ahead > 0
+	life := e.Life()
+	ahead = t.ahead(life.Cost)
+	return ahead, idles(e) || ahead >= life.Expires.Sub(l1.Now()) && ahead > 0
 }
 
 func idles[V any](e *l1.Entry[V]) bool {
-	return e.Rare != nil && e.Rare.Idle > 0 && e.Expires < e.Rare.Cap
+	more := e.Rarer()
+	return more.Idle > 0 && e.Life().Expires < more.Cap
 }
 
 // due reports whether a flight that found e is to refresh it, after it has
@@ -65,15 +68,15 @@ func (t *Tiers[V]) due(q Query[V], e *l1.Entry[V]) bool {
 	if !idles(e) {
 		return true
 	}
-	now, next := l1.Now(), *e
-	next.Expires = min(now.Add(t.slack(e.Rare.Idle)), e.Rare.Cap)
-	next.Attend = t.attend(&next, now)
-	t.put(&next, q.Ticket.Hash)
+	now, next, life, more := l1.Now(), *e, e.Life(), e.Rarer()
+	life.Expires = min(now.Add(t.slack(more.Idle)), more.Cap)
+	life.Attend = t.attend(life, more.Idle, now)
+	t.put(&next, life, q.Ticket.Hash)
 	if t.readable(t.shardOf(q.Key), q) {
 		// Not beyond the cap, which is the end of L1's life: L2 ends it by itself.
-		_ = t.l2.Touch(context.Background(), q.Key, t.slack(e.Rare.Idle))
+		_ = t.l2.Touch(context.Background(), q.Key, t.slack(more.Idle))
 	}
-	return q.Ahead >= e.Rare.Cap.Sub(now)
+	return q.Ahead >= more.Cap.Sub(now)
 }
 
 // postpone keeps hits of L1's entry from attending to it for a while.
@@ -83,7 +86,7 @@ func (t *Tiers[V]) postpone(q Query[V], while time.Duration) {
 	if saw == l1.Miss || saw == l1.Spent {
 		return
 	}
-	next := *e
-	next.Attend = min(l1.Now().Add(while), e.Expires)
-	t.put(&next, q.Ticket.Hash)
+	next, life := *e, e.Life()
+	life.Attend = min(l1.Now().Add(while), life.Expires)
+	t.put(&next, life, q.Ticket.Hash)
 }

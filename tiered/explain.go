@@ -71,19 +71,17 @@ func (t *Tiers[V]) explainL1(key string, hash uint64, bound time.Duration) Copy 
 	if !held {
 		return Copy{Holds: "nothing", Refused: "L1 does not hold it"}
 	}
-	now := l1.Now()
-	c := Copy{Holds: "value", Age: now.Sub(e.Born), Left: e.Expires.Sub(now), Stamp: e.Stamp.Seq()}
-	if r := e.Rare; r != nil {
-		c.NTags, c.Stale = len(r.Tags), r.Stale
-		switch {
-		case errors.Is(r.Err, ErrNotFound):
-			c.Holds = "not found"
-		case r.Err != nil:
-			c.Holds = "error"
-		}
+	now, life, failed := l1.Now(), e.Life(), e.Rarer().Err
+	c := Copy{Holds: "value", Age: now.Sub(e.Born), Left: life.Expires.Sub(now), Stamp: e.Stamp.Seq(),
+		NTags: len(e.Tags()), Stale: e.Rare != nil && e.Rare.Stale}
+	switch {
+	case errors.Is(failed, ErrNotFound):
+		c.Holds = "not found"
+	case failed != nil:
+		c.Holds = "error"
 	}
 	c.Refused = e.Refusal(hash, now, bound)
-	if c.Refused == "" && e.DueAt() <= now && now < e.Expires && (e.Rare == nil || e.Rare.Err == nil) {
+	if c.Refused == "" && life.Attend <= now && now < life.Expires && failed == nil {
 		c.Due = "the next read has it loaded again behind its back"
 	}
 	return c

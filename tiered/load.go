@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"time"
 
 	"github.com/nearcache/nearcache/internal/guard"
@@ -45,11 +46,11 @@ type known[V any] struct {
 }
 
 func knownOf[V any](e *l1.Entry[V], hash uint64) known[V] {
-	k := known[V]{Ticket: Ticket{Epoch: e.Epoch, Hash: hash, Stamp: e.Stamp, Born: e.Born}, value: e.Value, has: true, source: FromL1,
-		expires: e.Expires, gone: e.Gone()}
-	if r := e.Rare; r != nil {
-		k.has, k.validator, k.tags, k.soft = r.Err == nil, r.Validator, r.Tags, r.Soft
-	}
+	life := e.Life()
+	k := known[V]{Ticket: Ticket{Epoch: e.Epoch, Hash: hash, Stamp: e.Stamp, Born: e.Born}, value: e.Value, source: FromL1,
+		tags: e.Tags(), soft: e.Rare != nil && e.Rare.Soft, expires: life.Expires, gone: life.Gone()}
+	more := e.Rarer()
+	k.has, k.validator = more.Err == nil, more.Validator
 	return k
 }
 
@@ -139,7 +140,7 @@ func (t *Tiers[V]) loadFailed(ctx context.Context, q Query[V], g grant[V], err e
 		return g.old.answer(err), nil
 	case backOff > 0:
 		t.put(&l1.Entry[V]{Key: q.Key, Epoch: g.Epoch, Stamp: g.Stamp, Born: g.Born,
-			Expires: l1.Now().Add(backOff), Rare: &l1.Rare{Err: err}}, g.Hash)
+			Rare: &l1.Rare{More: &l1.Rarer{Err: err}}}, l1.Life{Expires: l1.Now().Add(backOff)}, g.Hash)
 	}
 	return Answer[V]{}, err
 }
@@ -152,8 +153,8 @@ func (t *Tiers[V]) standIn(q Query[V], old known[V], while time.Duration) {
 		return
 	}
 	t.put(&l1.Entry[V]{Key: q.Key, Value: old.value, Epoch: old.Epoch, Stamp: old.Stamp, Born: old.Born,
-		Expires: expires, Keep: milliseconds(old.gone.Sub(expires)),
-		Rare: &l1.Rare{Stale: true, Soft: old.soft, Validator: old.validator, Tags: old.tags}}, old.Hash)
+		Rare: &l1.Rare{Stale: true, Soft: old.soft, Tags: old.tags, More: validated(old.validator)}},
+		l1.Life{Expires: expires, Keep: milliseconds(old.gone.Sub(expires))}, old.Hash)
 }
 
 // content is what one load or read brought.
@@ -166,8 +167,8 @@ type content[V any] struct {
 	unmodified bool // the value is the old one
 }
 
-// notFound is shared by all entries that remember just that.
-var notFound = &l1.Rare{Err: ErrNotFound}
+// notFound begins what all entries keep that remember just that.
+var notFound = &l1.Rare{More: &l1.Rarer{Err: ErrNotFound}}
 
 // keep puts a value into L1. It asks for no proof that the value is still
 // current: the stamp says what it reflects, and floors judge that at read.
@@ -178,22 +179,30 @@ func (t *Tiers[V]) keep(q Query[V], ticket Ticket, c content[V], life lives) {
 	}
 	e := &l1.Entry[V]{
 		Key: q.Key, Value: c.value, Epoch: ticket.Epoch, Stamp: ticket.Stamp, Born: ticket.Born,
-		Expires: now.Add(left), Cost: microseconds(c.cost),
 	}
+	l := l1.Life{Expires: now.Add(left), Cost: coarse(c.cost)}
 	switch {
 	case c.err != nil:
 		e.Rare = notFound
 	case q.TTL.Idle > 0:
-		e.Rare = &l1.Rare{Validator: c.validator, Tags: t.hashes(c.tags), Idle: q.TTL.Idle, Cap: e.Expires}
-		e.Expires = min(e.Expires, now.Add(t.slack(q.TTL.Idle)))
+		e.Rare = &l1.Rare{Tags: t.hashes(c.tags), More: &l1.Rarer{Validator: c.validator, Idle: q.TTL.Idle, Cap: l.Expires}}
+		l.Expires = min(l.Expires, now.Add(t.slack(q.TTL.Idle)))
 	case c.validator != "" || len(c.tags) > 0:
-		e.Rare = &l1.Rare{Validator: c.validator, Tags: t.hashes(c.tags)}
+		e.Rare = &l1.Rare{Tags: t.hashes(c.tags), More: validated(c.validator)}
 	}
 	if c.err == nil {
-		e.Keep = milliseconds(q.TTL.StaleIfError)
+		l.Keep = milliseconds(q.TTL.StaleIfError)
 	}
-	e.Attend = t.attend(e, now)
-	t.put(e, ticket.Hash)
+	l.Attend = t.attend(l, q.TTL.Idle, now)
+	t.put(e, l, ticket.Hash)
+}
+
+// validated returns what an entry keeps of a validator.
+func validated(validator string) *l1.Rarer {
+	if validator == "" {
+		return nil
+	}
+	return &l1.Rarer{Validator: validator}
 }
 
 // hashes returns what an entry keeps of its tags.
@@ -208,7 +217,7 @@ func (t *Tiers[V]) hashes(tags []string) []uint64 {
 	return hashes
 }
 
-func (t *Tiers[V]) put(e *l1.Entry[V], hash uint64) {
+func (t *Tiers[V]) put(e *l1.Entry[V], life l1.Life, hash uint64) {
 	if guard.Removed(guard.StampAtRead) {
 		if e.Stamp < e.Epoch.Floor(hash) {
 			return // checked when it is put, as others do
@@ -218,7 +227,7 @@ func (t *Tiers[V]) put(e *l1.Entry[V], hash uint64) {
 	if t.watch != nil {
 		t.watch.note(e)
 	}
-	t.l1.Put(e)
+	t.l1.Put(e, life)
 }
 
 // milliseconds and microseconds fit durations into an entry, the longest that fit
@@ -228,4 +237,14 @@ func milliseconds(d time.Duration) uint32 {
 }
 func microseconds(d time.Duration) uint32 {
 	return uint32(min(max(d.Microseconds(), 0), math.MaxUint32))
+}
+
+// coarse is a cost in microseconds, less up to an eighth: entries of equal costs share
+// memory, and a cost is an estimate of the next one anyway.
+func coarse(d time.Duration) uint32 {
+	n := microseconds(d)
+	if spare := bits.Len32(n) - 4; spare > 0 {
+		n = n >> spare << spare
+	}
+	return n
 }

@@ -64,7 +64,7 @@ func (w *watch[V]) close() {
 
 // note remembers what the value of an entry is, before anybody is given it.
 func (w *watch[V]) note(e *l1.Entry[V]) {
-	if e.Rare != nil && e.Rare.Err != nil {
+	if e.Rarer().Err != nil {
 		return
 	}
 	sum, ok := digestOf(&e.Value)

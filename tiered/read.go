@@ -66,7 +66,7 @@ func (a Answer[V]) Shared(bound time.Duration) bool {
 func AnswerOf[V any](e *l1.Entry[V]) Answer[V] {
 	a := Answer[V]{Value: e.Value, Source: FromL1}
 	if e.Rare != nil {
-		a.Err, a.Stale = e.Rare.Err, e.Rare.Stale
+		a.Err, a.Stale = e.Rarer().Err, e.Rare.Stale
 	}
 	return a
 }

@@ -47,19 +47,13 @@ func (t *Tiers[V]) soften(key string) {
 	t.counters.relooks.Add(1)
 	epoch, hash := t.shards[0].epoch.Load(), t.l1.Hash(key)
 	stamp := epoch.Fence(hash)
-	if saw == l1.Miss || e.Rare != nil && e.Rare.Err != nil {
+	if saw == l1.Miss || e.Rarer().Err != nil {
 		t.l1.Reclaim(key, stamp)
 		return
 	}
 	next, now := *e, l1.Now()
-	next.Stamp, next.Attend, next.Expires = stamp, now, now
-	next.Keep = milliseconds(e.Gone().Sub(now))
-	rare := l1.Rare{Soft: true}
-	if e.Rare != nil {
-		rare.Validator = e.Rare.Validator
-	}
-	next.Rare = &rare
-	t.put(&next, hash)
+	next.Stamp, next.Rare = stamp, &l1.Rare{Soft: true, More: validated(e.Rarer().Validator)}
+	t.put(&next, l1.Life{Expires: now, Keep: milliseconds(e.Life().Gone().Sub(now))}, hash)
 }
 
 // announce makes a change of keys, shard by shard.
