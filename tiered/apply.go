@@ -95,6 +95,7 @@ func (t *Tiers[V]) Prove(shard int, sent time.Time, clock int64) {
 	if t.disagree.Load() == nil {
 		s.epoch.Load().Prove(l1.At(sent))
 	}
+	s.outbox.tidy()
 	if s.outbox.pending.Load() > 0 {
 		select {
 		case t.resend <- struct{}{}:

@@ -123,6 +123,13 @@ func (o *outbox) land(items []string, epoch string) bool {
 	return true
 }
 
+// tidy frees the memory of what landed long ago, also when nothing changes any more.
+func (o *outbox) tidy() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.trim(l1.Now())
+}
+
 // trim forgets what landed long ago, and what there is no room for.
 func (o *outbox) trim(now l1.Instant) {
 	n := 0
@@ -136,7 +143,9 @@ func (o *outbox) trim(now l1.Instant) {
 	// Appending moves the rest to a new array from time to time, which frees
 	// what lies before it.
 	clear(o.landed[:n])
-	o.landed = o.landed[n:]
+	if o.landed = o.landed[n:]; len(o.landed) == 0 {
+		o.landed = nil
+	}
 }
 
 // renew begins an epoch: what landed recently is to be sent again.

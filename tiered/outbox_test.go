@@ -81,6 +81,22 @@ func TestNewEpoch(t *testing.T) {
 	})
 }
 
+// TestTidy: what landed is remembered for the window, and then takes no memory.
+func TestTidy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox(10)
+		o.land([]string{"ka", "kb"}, "e1")
+		time.Sleep(time.Minute)
+		if o.tidy(); len(o.landed) != 2 {
+			t.Errorf("%d changes remembered, want 2", len(o.landed))
+		}
+		time.Sleep(1)
+		if o.tidy(); cap(o.landed) != 0 {
+			t.Errorf("room for %d changes remembered after the window", cap(o.landed))
+		}
+	})
+}
+
 // TestForgottenLandings: more changes than are remembered make the whole shard
 // doubtful, for as long as they would have been remembered.
 func TestForgottenLandings(t *testing.T) {
