@@ -10,7 +10,7 @@ import (
 )
 
 // GetMany returns the values of keys, from L1, for what that lacks from Redis in one
-// round trip, and for the rest from [Config.LoadMany], which is asked once and only for
+// round trip (more than 768 in parts, at the same time), and for the rest from [Config.LoadMany], which is asked once and only for
 // what nobody is loading already; without it, from a load of each.
 //
 // Keys that have no value are missing in the map: there is neither [ErrMiss] nor
@@ -84,8 +84,9 @@ type many[V any] struct {
 
 // lookup answers what L1 has, and returns the other keys, each once.
 func (m *many[V]) lookup(ctx context.Context, keys []string) (rest []string) {
-	c, seen := m.cache, make(map[string]struct{})
-	for _, key := range keys {
+	c := m.cache
+	var seen map[string]struct{}
+	for i, key := range keys {
 		if _, ok := m.values[key]; ok {
 			continue
 		}
@@ -94,6 +95,10 @@ func (m *many[V]) lookup(ctx context.Context, keys []string) (rest []string) {
 				m.add(key, tiered.AnswerOf(e))
 				continue
 			}
+		}
+		if seen == nil {
+			seen = make(map[string]struct{}, len(keys)-i)
+			rest = make([]string, 0, len(keys)-i)
 		}
 		if _, ok := seen[key]; !ok {
 			seen[key] = struct{}{}

@@ -63,14 +63,16 @@ func (s *Store) ReadMany(ctx context.Context, groups []Group) error {
 
 func (s *Store) readMany(ctx context.Context, l *lane, groups []*Group) error {
 	var cmds []redis.Cmder
+	keys := 0
 	for _, g := range groups {
+		keys += len(g.Keys)
 		k := &s.space.shards[g.Shard]
 		cmds = append(cmds, redis.NewStringCmd(ctx, "get", k.record)) // before the values
 		for _, part := range parts(g.Keys) {
 			cmds = append(cmds, mget(ctx, k.values, part))
 		}
 	}
-	if _, err := s.doOn(ctx, l, noShard, s.follow(cmds)...); err != nil {
+	if _, err := s.doOn(ctx, l, keys, noShard, s.follow(cmds)...); err != nil {
 		return err
 	}
 	for _, g := range groups {

@@ -41,6 +41,7 @@ var ErrUnavailable = errors.New("redis is unavailable, not asked")
 // call is one caller's commands on their way through a pipeline.
 type call struct {
 	cmds   []redis.Cmder
+	keys   int           // that they concern
 	shard  int           // whose record is read before cmds; noShard: none
 	record *sharedRecord // of shard, as its batch read it
 	err    error         // the client's timeouts ended it, or its replies are of no use
@@ -73,16 +74,16 @@ func newCall() any {
 // the same server, and returns when they carry their replies or the budget of one
 // operation is over. The caller must not look at them unless do returned nil.
 func (s *Store) do(ctx context.Context, key string, cmds ...redis.Cmder) error {
-	_, err := s.doOn(ctx, s.lane(ctx, key), noShard, cmds...)
+	_, err := s.doOn(ctx, s.lane(ctx, key), 1, noShard, cmds...)
 	return err
 }
 
 // doAfterRecord is do for commands of shard, and reads its record before it runs them.
 func (s *Store) doAfterRecord(ctx context.Context, shard int, cmds ...redis.Cmder) (*sharedRecord, error) {
-	return s.doOn(ctx, s.lane(ctx, s.space.shards[shard].record), shard, cmds...)
+	return s.doOn(ctx, s.lane(ctx, s.space.shards[shard].record), 1, shard, cmds...)
 }
 
-func (s *Store) doOn(ctx context.Context, l *lane, shard int, cmds ...redis.Cmder) (*sharedRecord, error) {
+func (s *Store) doOn(ctx context.Context, l *lane, keys, shard int, cmds ...redis.Cmder) (*sharedRecord, error) {
 	if l.breaker.open() {
 		return nil, ErrUnavailable
 	}
@@ -90,7 +91,7 @@ func (s *Store) doOn(ctx context.Context, l *lane, shard int, cmds ...redis.Cmde
 		return nil, context.Cause(ctx)
 	}
 	c := s.calls.Get().(*call)
-	c.cmds, c.shard = append(c.cmds, cmds...), shard
+	c.cmds, c.keys, c.shard = append(c.cmds, cmds...), keys, shard
 	if shard != noShard {
 		s.follow(c.cmds)
 	}

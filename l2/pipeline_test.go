@@ -158,6 +158,28 @@ func TestQueueStartsWhatIsNeeded(t *testing.T) {
 	take(1, false)
 }
 
+// TestLargeCallsGoApart: what asks for many keys keeps others neither out nor waiting for
+// its reply.
+func TestLargeCallsGoApart(t *testing.T) {
+	for _, c := range []struct{ keys, batches []int }{
+		{[]int{512, 512, 1}, []int{1, 1, 1}},
+		{[]int{1, 2, 253, 1}, []int{3, 1}},
+		{[]int{1, 256}, []int{1, 1}},
+	} {
+		var q queue
+		for _, keys := range c.keys {
+			if _, err := q.push(&call{keys: keys}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, want := range c.batches {
+			if batch, _ := q.take(nil); len(batch) != want {
+				t.Errorf("calls of %v keys: a batch of %d, want %v", c.keys, len(batch), c.batches)
+			}
+		}
+	}
+}
+
 // TestEveryShardHasItsRecord: a batch reads the record of each shard that it
 // concerns before the values of it.
 func TestEveryShardHasItsRecord(t *testing.T) {

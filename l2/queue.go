@@ -9,7 +9,8 @@ const (
 	// pipelines is how many may be under way at once. A few overlap the server's
 	// work with ours; many would only make each of them smaller.
 	pipelines = 4
-	// pipelined bounds the calls that share one pipeline.
+	// pipelined bounds the keys of the calls that share one pipeline. A call of more
+	// goes by itself: its callers have it in parts, to decode one while the other comes.
 	pipelined = 256
 	// lone is how many calls may be under way for others to go without a pipeline too.
 	// Two callers who take turns on one connection wait for each other; must be below
@@ -75,7 +76,7 @@ func (q *queue) take(batch []*call) (_ []*call, start bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.due--
-	n := min(len(q.calls), pipelined)
+	n := q.fitting()
 	if n == 0 {
 		q.end()
 		return batch, false
@@ -85,6 +86,16 @@ func (q *queue) take(batch []*call) (_ []*call, start bool) {
 	clear(q.calls[rest:])
 	q.calls = q.calls[:rest]
 	return batch, q.start()
+}
+
+// fitting returns how many of the calls that wait are the next batch.
+func (q *queue) fitting() (n int) {
+	for keys := 0; n < len(q.calls); n++ {
+		if keys += max(q.calls[n].keys, 1); keys > pipelined && n > 0 {
+			break
+		}
+	}
+	return n
 }
 
 // enterAlone counts a call in that runs without a pipeline, if nothing waits and little

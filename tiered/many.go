@@ -63,13 +63,33 @@ func (q *Query[V]) proven() bool { return q.Loaderless || q.Ticket.proven(q.Boun
 func (q *Query[V]) lookedAt(now l1.Instant) l1.Instant { return min(now, q.Ticket.Proven) }
 
 // FetchMany looks for keys that L1 lacks in L2, in one round trip, and hands what it
-// finds to found, from several goroutines. It takes no leases and joins no flights: a second reader of a value
-// costs a little, a flight for each of a thousand keys would cost more than all of
-// them. What is not simply there and good is left to Fetch: rest.
+// finds to found, from several goroutines. It takes no leases and joins no flights: a
+// second reader of a value costs a little, a flight for each of a thousand keys would
+// cost more than all of them. What is not simply there and good is left to Fetch: rest.
 func (t *Tiers[V]) FetchMany(ctx context.Context, keys []string, q Query[V], found func(key string, a Answer[V])) (rest []string) {
 	if t.l2 == nil || q.TTL.L2 < 0 {
 		return keys
 	}
+	var all together
+	for len(keys) > 0 {
+		n := len(keys)
+		if n > readTogether*3/2 { // two halves rather than a whole and a remnant
+			n = readTogether
+		}
+		part := keys[:n]
+		keys = keys[n:]
+		all.do(len(keys) > 0, func() []string { return t.fetchPart(ctx, part, q, found) })
+	}
+	return all.wait()
+}
+
+// readTogether is how many keys are read at once: while the values of one part are
+// decoded those of the next are under way. In smaller parts the round trips cost more
+// than is gained.
+const readTogether = l2.MaxKeys
+
+// fetchPart is FetchMany of a part of the keys.
+func (t *Tiers[V]) fetchPart(ctx context.Context, keys []string, q Query[V], found func(key string, a Answer[V])) (rest []string) {
 	groups := t.l2.Group(keys)
 	// Taken before anything is read: what is kept under them reflects no less.
 	tickets := make([]Ticket, len(groups))
@@ -83,28 +103,45 @@ func (t *Tiers[V]) FetchMany(ctx context.Context, keys []string, q Query[V], fou
 		t.counters.redisErrors.Add(1)
 		return keys
 	}
-	var mu sync.Mutex
-	var decoding sync.WaitGroup
+	var all together
 	for i, g := range groups {
 		for from := 0; from < len(g.Keys); from += decodedTogether {
 			part := g
 			to := min(from+decodedTogether, len(g.Keys))
 			part.Keys, part.Values = g.Keys[from:to], g.Values[from:to]
-			work := func() {
-				lacking := t.foundMany(&part, q, tickets[i], found)
-				mu.Lock()
-				defer mu.Unlock()
-				rest = append(rest, lacking...)
-			}
-			if len(keys) <= decodedTogether {
-				work()
-			} else {
-				decoding.Go(work)
-			}
+			all.do(len(keys) > decodedTogether, func() []string { return t.foundMany(&part, q, tickets[i], found) })
 		}
 	}
-	decoding.Wait()
-	return rest
+	return all.wait()
+}
+
+// together gathers the keys that several goroutines have left over.
+type together struct {
+	running sync.WaitGroup
+	mu      sync.Mutex
+	rest    []string
+}
+
+// do runs work, on a goroutine of its own if that is wanted.
+func (t *together) do(apart bool, work func() []string) {
+	t.running.Add(1)
+	do := func() {
+		defer t.running.Done()
+		rest := work()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.rest = append(t.rest, rest...)
+	}
+	if apart {
+		go do()
+	} else {
+		do()
+	}
+}
+
+func (t *together) wait() []string {
+	t.running.Wait()
+	return t.rest
 }
 
 // decodedTogether is how many values one goroutine decodes: most of what many values
