@@ -73,7 +73,7 @@ type Config[V any] struct {
 	DetectMutation bool
 
 	// MaxBytes bounds the memory of L1 within about 5 %: keys, values as estimated by
-	// reflection, 260 bytes an entry, and a tenth of it all for bookkeeping. Fixed
+	// reflection, 260 bytes an entry, and 9 to 15 % of it all for bookkeeping. Fixed
 	// buffers of a megabyte come on top. Default 64 MiB; at least 64 KiB.
 	MaxBytes int64
 

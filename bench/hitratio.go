@@ -108,12 +108,15 @@ func sizedNearcache(entries int, load contender.Load) (func(string) error, func(
 // bytesFor returns the limit at which nearcache has room for so many entries.
 func bytesFor(entries int) (int64, error) {
 	charge, err := chargeOf(traceKey(0))
+	if err != nil {
+		return 0, err
+	}
 	room := charge * int64(entries)
 	maxBytes := room
 	for l1.Room(maxBytes) < room {
 		maxBytes += room - l1.Room(maxBytes)
 	}
-	return maxBytes, err
+	return maxBytes, nil
 }
 
 // chargeOf returns what nearcache charges for the entry of one key.

@@ -148,7 +148,7 @@ func (u *usual) of(t terms) *Rare {
 
 // extra is about what an entry costs beside its fields.
 func (e *Entry[V]) extra() (n int) {
-	if r := e.Rare; r != nil && !r.common() { // the others are few
+	if r := e.Rare; r != nil && !r.common() { // one that is shared costs nothing to speak of
 		n = int(unsafe.Sizeof(*r)) + 8*len(r.Tags)
 		if r.More != nil {
 			n += int(unsafe.Sizeof(*r.More))

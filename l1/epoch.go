@@ -55,10 +55,11 @@ const ended = math.MaxUint64
 const tagStripes = 4096
 
 // NewEpoch returns an epoch whose entries are believed from the stamp floor
-// on. stripes must be a power of two: the more, the fewer entries share the
+// on. stripes is rounded up to a power of two: the more, the fewer entries share the
 // fate of an invalidated key, at 8 bytes each. Nothing is proven yet.
 func NewEpoch(id string, floor Stamp, stripes int) *Epoch {
-	e := &Epoch{id: id, stripes: make([]atomic.Uint64, stripes), tags: make([]atomic.Uint64, min(stripes, tagStripes))}
+	n := ceilPow2(int64(stripes))
+	e := &Epoch{id: id, stripes: make([]atomic.Uint64, n), tags: make([]atomic.Uint64, min(n, tagStripes))}
 	e.floor.Store(uint64(floor))
 	e.seen.Store(uint64(floor))
 	e.proven.Store(int64(Never))

@@ -273,6 +273,19 @@ func heapInUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
+// TestStripesAreRoundedUp: every hash finds a stripe, and each stripe is one of its own.
+func TestStripesAreRoundedUp(t *testing.T) {
+	e := NewEpoch("e", 1, 65)
+	for hash := range uint64(128) {
+		e.Raise(hash, Stamp(hash+2))
+	}
+	for hash := range uint64(128) {
+		if floor := e.Floor(hash); floor != Stamp(hash+2) {
+			t.Fatalf("the floor of stripe %d is %d", hash, floor)
+		}
+	}
+}
+
 // TestSweep: the memory of an expired entry is freed in bounded time.
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -73,7 +73,7 @@ func (t *Tiers[V]) FetchMany(ctx context.Context, keys []string, q Query[V], fou
 	var all together
 	for len(keys) > 0 {
 		n := len(keys)
-		if n > readTogether*3/2 { // two halves rather than a whole and a remnant
+		if n > readTogether*3/2 { // a small remnant goes with the last part
 			n = readTogether
 		}
 		part := keys[:n]
@@ -124,18 +124,16 @@ type together struct {
 
 // do runs work, on a goroutine of its own if that is wanted.
 func (t *together) do(apart bool, work func() []string) {
-	t.running.Add(1)
-	do := func() {
-		defer t.running.Done()
+	gather := func() {
 		rest := work()
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.rest = append(t.rest, rest...)
 	}
 	if apart {
-		go do()
+		t.running.Go(gather)
 	} else {
-		do()
+		gather()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nearcache/nearcache/codec"
 	"github.com/nearcache/nearcache/l2"
 	"go.uber.org/goleak"
 )
@@ -93,6 +94,26 @@ func TestTidy(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		if o.tidy(); cap(o.landed) != 0 {
 			t.Errorf("room for %d changes remembered after the window", cap(o.landed))
+		}
+	})
+}
+
+// TestHeartbeatsTidy: an instance that changes nothing any more frees what it remembers.
+func TestHeartbeatsTidy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tiers, err := Open(Config[string]{Codec: codec.Msgpack[string](), MaxBytes: 1 << 20, MaxStaleness: time.Second, RecoveryWindow: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tiers.Close()
+		o := &tiers.shards[0].outbox
+		o.land([]string{"ka"}, "")
+		for range 2 {
+			time.Sleep(time.Minute)
+			tiers.Prove(0, time.Now(), 0)
+		}
+		if len(o.landed) != 0 {
+			t.Errorf("%d changes remembered after the window", len(o.landed))
 		}
 	})
 }

@@ -77,9 +77,9 @@ const entryBytes = 512
 
 const minStripes, maxStripes = 1024, 1 << 22
 
-// stripesOf returns how many stripes each shard's floors have.
+// stripesOf returns how many stripes each shard's floors have at least.
 func stripesOf(maxBytes int64, shards int) int {
-	return ceilPow2(int(min(max(maxBytes/entryBytes/int64(shards), minStripes), maxStripes)))
+	return int(min(max(maxBytes/entryBytes/int64(shards), minStripes), maxStripes))
 }
 
 // Open starts the tiers. With Redis it waits for the first heartbeat, for
@@ -197,14 +197,6 @@ func newShard(index, shards, stripes int, window time.Duration) *shard {
 	s.markers.limit = max(65536/shards, 1024)
 	s.epoch.Store(l1.NewEpoch("", l1.StampOf(1), s.stripes))
 	return s
-}
-
-func ceilPow2(n int) int {
-	p := 1
-	for p < n {
-		p *= 2
-	}
-	return p
 }
 
 // lift applies f, which raises floors, to the shard's epoch: to the next one
