@@ -250,7 +250,7 @@ func TestHeapWithinLimit(t *testing.T) {
 		}
 		epoch := NewEpoch("e", 1, 64)
 		for i := range 2 * c.limit / (overhead + size) {
-			s.Put(&Entry[[]byte]{Key: fmt.Sprint("product:", i), Value: make([]byte, size), Epoch: epoch}, Life{Expires: Always})
+			s.Put(&Entry[[]byte]{Key: fmt.Sprint("product:", i), Value: make([]byte, size), Epoch: epoch, Stamp: 1}, Life{Expires: Always})
 			if i%1000 == 0 {
 				s.cache.Wait() // or it would drop most of them
 			}
